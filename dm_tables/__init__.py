@@ -1,0 +1,1 @@
+"""Device-mapper as frazil uses it: units, targets, tables, devices, and the freeze window."""

@@ -1,0 +1,480 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from proto.frazil.v1 import replica_pb2 as _replica_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetHostRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Host(_message.Message):
+    __slots__ = ("uuid", "name", "software", "listen_address", "identity", "device_mapper", "device_mapper_missing", "pool")
+    UUID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    LISTEN_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_MAPPER_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_MAPPER_MISSING_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    uuid: str
+    name: str
+    software: str
+    listen_address: str
+    identity: str
+    device_mapper: bool
+    device_mapper_missing: str
+    pool: Pool
+    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., software: _Optional[str] = ..., listen_address: _Optional[str] = ..., identity: _Optional[str] = ..., device_mapper: _Optional[bool] = ..., device_mapper_missing: _Optional[str] = ..., pool: _Optional[_Union[Pool, _Mapping]] = ...) -> None: ...
+
+class Pool(_message.Message):
+    __slots__ = ("kind", "location", "size_bytes", "free_bytes", "used_bytes")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    location: str
+    size_bytes: int
+    free_bytes: int
+    used_bytes: int
+    def __init__(self, kind: _Optional[str] = ..., location: _Optional[str] = ..., size_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ...) -> None: ...
+
+class Span(_message.Message):
+    __slots__ = ("path", "offset_bytes", "length_bytes")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_BYTES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    offset_bytes: int
+    length_bytes: int
+    def __init__(self, path: _Optional[str] = ..., offset_bytes: _Optional[int] = ..., length_bytes: _Optional[int] = ...) -> None: ...
+
+class CreateVolumeRequest(_message.Message):
+    __slots__ = ("name", "spans", "chunk_bytes", "dry_run")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    chunk_bytes: int
+    dry_run: bool
+    def __init__(self, name: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., chunk_bytes: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class ListVolumesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListVolumesReply(_message.Message):
+    __slots__ = ("volumes",)
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    volumes: _containers.RepeatedCompositeFieldContainer[Volume]
+    def __init__(self, volumes: _Optional[_Iterable[_Union[Volume, _Mapping]]] = ...) -> None: ...
+
+class GetVolumeRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RemoveVolumeRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class Volume(_message.Message):
+    __slots__ = ("name", "uuid", "spans", "size_bytes", "chunk_bytes", "head_path", "state", "problem", "layers", "newest", "mirrors")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UUID_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HEAD_PATH_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    MIRRORS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    uuid: str
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    size_bytes: int
+    chunk_bytes: int
+    head_path: str
+    state: str
+    problem: str
+    layers: _containers.RepeatedCompositeFieldContainer[AuxiliaryVolume]
+    newest: _replica_pb2.Generation
+    mirrors: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., uuid: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., head_path: _Optional[str] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[AuxiliaryVolume, _Mapping]]] = ..., newest: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., mirrors: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AuxiliaryVolume(_message.Message):
+    __slots__ = ("sequence", "state", "chunk_bytes", "size_bytes", "used_bytes", "chunks", "path", "generation")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    state: str
+    chunk_bytes: int
+    size_bytes: int
+    used_bytes: int
+    chunks: int
+    path: str
+    generation: _replica_pb2.Generation
+    def __init__(self, sequence: _Optional[int] = ..., state: _Optional[str] = ..., chunk_bytes: _Optional[int] = ..., size_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., path: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ...) -> None: ...
+
+class FreezeTableRequest(_message.Message):
+    __slots__ = ("volume", "sequence", "changed_only")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    sequence: int
+    changed_only: bool
+    def __init__(self, volume: _Optional[str] = ..., sequence: _Optional[int] = ..., changed_only: _Optional[bool] = ...) -> None: ...
+
+class FreezeTablePart(_message.Message):
+    __slots__ = ("summary", "run")
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    summary: FreezeTableSummary
+    run: FreezeTableRun
+    def __init__(self, summary: _Optional[_Union[FreezeTableSummary, _Mapping]] = ..., run: _Optional[_Union[FreezeTableRun, _Mapping]] = ...) -> None: ...
+
+class FreezeTableRun(_message.Message):
+    __slots__ = ("first_chunk", "count", "address")
+    FIRST_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    first_chunk: int
+    count: int
+    address: int
+    def __init__(self, first_chunk: _Optional[int] = ..., count: _Optional[int] = ..., address: _Optional[int] = ...) -> None: ...
+
+class FreezeTableSummary(_message.Message):
+    __slots__ = ("volume", "sequence", "state", "chunk_bytes", "chunks", "changed_chunks", "changed_bytes", "read_at")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    READ_AT_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    sequence: int
+    state: str
+    chunk_bytes: int
+    chunks: int
+    changed_chunks: int
+    changed_bytes: int
+    read_at: _timestamp_pb2.Timestamp
+    def __init__(self, volume: _Optional[str] = ..., sequence: _Optional[int] = ..., state: _Optional[str] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., changed_chunks: _Optional[int] = ..., changed_bytes: _Optional[int] = ..., read_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CreateMirrorRequest(_message.Message):
+    __slots__ = ("name", "volume", "peer", "replica_volume", "interval_ms", "rate_bytes", "start", "on_demand", "plaintext", "verify")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_VOLUME_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    RATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
+    PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    volume: str
+    peer: str
+    replica_volume: str
+    interval_ms: int
+    rate_bytes: int
+    start: bool
+    on_demand: bool
+    plaintext: bool
+    verify: bool
+    def __init__(self, name: _Optional[str] = ..., volume: _Optional[str] = ..., peer: _Optional[str] = ..., replica_volume: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., start: _Optional[bool] = ..., on_demand: _Optional[bool] = ..., plaintext: _Optional[bool] = ..., verify: _Optional[bool] = ...) -> None: ...
+
+class ListMirrorsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListMirrorsReply(_message.Message):
+    __slots__ = ("mirrors",)
+    MIRRORS_FIELD_NUMBER: _ClassVar[int]
+    mirrors: _containers.RepeatedCompositeFieldContainer[Mirror]
+    def __init__(self, mirrors: _Optional[_Iterable[_Union[Mirror, _Mapping]]] = ...) -> None: ...
+
+class GetMirrorRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class WatchMirrorsRequest(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UpdateMirrorRequest(_message.Message):
+    __slots__ = ("name", "interval_ms", "rate_bytes", "on_demand", "peer", "verify")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    RATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    interval_ms: int
+    rate_bytes: int
+    on_demand: bool
+    peer: str
+    verify: bool
+    def __init__(self, name: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., peer: _Optional[str] = ..., verify: _Optional[bool] = ...) -> None: ...
+
+class StartMirrorRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class SyncNowRequest(_message.Message):
+    __slots__ = ("name", "wait")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    wait: bool
+    def __init__(self, name: _Optional[str] = ..., wait: _Optional[bool] = ...) -> None: ...
+
+class PauseMirrorRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class BreakMirrorRequest(_message.Message):
+    __slots__ = ("name", "now")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    now: bool
+    def __init__(self, name: _Optional[str] = ..., now: _Optional[bool] = ...) -> None: ...
+
+class RemoveMirrorRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RemoveMirrorReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VerifyRequest(_message.Message):
+    __slots__ = ("mirror", "block_bytes")
+    MIRROR_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    mirror: str
+    block_bytes: int
+    def __init__(self, mirror: _Optional[str] = ..., block_bytes: _Optional[int] = ...) -> None: ...
+
+class Mirror(_message.Message):
+    __slots__ = ("name", "volume", "peer", "replica_volume", "state", "phase", "health", "problem", "interval_ms", "rate_bytes", "on_demand", "plaintext", "verify", "committed", "lag_ms", "current", "recent", "lacking_bytes", "next_attempt")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_VOLUME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    RATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
+    PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    LAG_MS_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FIELD_NUMBER: _ClassVar[int]
+    LACKING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    volume: str
+    peer: str
+    replica_volume: str
+    state: str
+    phase: str
+    health: str
+    problem: str
+    interval_ms: int
+    rate_bytes: int
+    on_demand: bool
+    plaintext: bool
+    verify: bool
+    committed: _replica_pb2.Generation
+    lag_ms: int
+    current: Cycle
+    recent: _containers.RepeatedCompositeFieldContainer[Cycle]
+    lacking_bytes: int
+    next_attempt: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., volume: _Optional[str] = ..., peer: _Optional[str] = ..., replica_volume: _Optional[str] = ..., state: _Optional[str] = ..., phase: _Optional[str] = ..., health: _Optional[str] = ..., problem: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., plaintext: _Optional[bool] = ..., verify: _Optional[bool] = ..., committed: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., lag_ms: _Optional[int] = ..., current: _Optional[_Union[Cycle, _Mapping]] = ..., recent: _Optional[_Iterable[_Union[Cycle, _Mapping]]] = ..., lacking_bytes: _Optional[int] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Cycle(_message.Message):
+    __slots__ = ("generation", "kind", "state", "freeze_pause_us", "chunks", "changed_bytes", "sent_bytes", "payload_bytes", "done_bytes", "total_bytes", "copy_ms", "lag_ms", "verified", "bytes_per_second", "resumed", "committed_at")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_PAUSE_US_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DONE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COPY_MS_FIELD_NUMBER: _ClassVar[int]
+    LAG_MS_FIELD_NUMBER: _ClassVar[int]
+    VERIFIED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_AT_FIELD_NUMBER: _ClassVar[int]
+    generation: _replica_pb2.Generation
+    kind: str
+    state: str
+    freeze_pause_us: int
+    chunks: int
+    changed_bytes: int
+    sent_bytes: int
+    payload_bytes: int
+    done_bytes: int
+    total_bytes: int
+    copy_ms: int
+    lag_ms: int
+    verified: str
+    bytes_per_second: int
+    resumed: int
+    committed_at: _timestamp_pb2.Timestamp
+    def __init__(self, generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., kind: _Optional[str] = ..., state: _Optional[str] = ..., freeze_pause_us: _Optional[int] = ..., chunks: _Optional[int] = ..., changed_bytes: _Optional[int] = ..., sent_bytes: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., done_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., copy_ms: _Optional[int] = ..., lag_ms: _Optional[int] = ..., verified: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., resumed: _Optional[int] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("phase", "done", "total", "bytes_per_second", "finished", "message", "generation", "differences")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    phase: str
+    done: int
+    total: int
+    bytes_per_second: int
+    finished: bool
+    message: str
+    generation: _replica_pb2.Generation
+    differences: _containers.RepeatedCompositeFieldContainer[Span]
+    def __init__(self, phase: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., finished: _Optional[bool] = ..., message: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., differences: _Optional[_Iterable[_Union[Span, _Mapping]]] = ...) -> None: ...
+
+class ListReplicasRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListReplicasReply(_message.Message):
+    __slots__ = ("replicas",)
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicaVolume]
+    def __init__(self, replicas: _Optional[_Iterable[_Union[_replica_pb2.ReplicaVolume, _Mapping]]] = ...) -> None: ...
+
+class GetReplicaRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class AttachReplicaRequest(_message.Message):
+    __slots__ = ("name", "generation")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    generation: int
+    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class AttachedReplica(_message.Message):
+    __slots__ = ("device", "generation")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    generation: _replica_pb2.Generation
+    def __init__(self, device: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ...) -> None: ...
+
+class DetachReplicaRequest(_message.Message):
+    __slots__ = ("name", "generation")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    generation: int
+    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class DetachReplicaReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RemoveReplicaRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RemoveReplicaReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WatchEventsRequest(_message.Message):
+    __slots__ = ("since", "follow")
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    since: int
+    follow: bool
+    def __init__(self, since: _Optional[int] = ..., follow: _Optional[bool] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("sequence", "at", "level", "subject", "kind", "message", "fields")
+    class FieldsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    at: _timestamp_pb2.Timestamp
+    level: str
+    subject: str
+    kind: str
+    message: str
+    fields: _containers.ScalarMap[str, str]
+    def __init__(self, sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., level: _Optional[str] = ..., subject: _Optional[str] = ..., kind: _Optional[str] = ..., message: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ...) -> None: ...

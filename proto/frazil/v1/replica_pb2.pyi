@@ -1,0 +1,232 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Encoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENCODING_UNSPECIFIED: _ClassVar[Encoding]
+    ENCODING_RAW: _ClassVar[Encoding]
+    ENCODING_ZSTD: _ClassVar[Encoding]
+    ENCODING_ZERO: _ClassVar[Encoding]
+ENCODING_UNSPECIFIED: Encoding
+ENCODING_RAW: Encoding
+ENCODING_ZSTD: Encoding
+ENCODING_ZERO: Encoding
+
+class HelloRequest(_message.Message):
+    __slots__ = ("protocol", "host_uuid", "host_name", "software")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    HOST_UUID_FIELD_NUMBER: _ClassVar[int]
+    HOST_NAME_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    host_uuid: str
+    host_name: str
+    software: str
+    def __init__(self, protocol: _Optional[int] = ..., host_uuid: _Optional[str] = ..., host_name: _Optional[str] = ..., software: _Optional[str] = ...) -> None: ...
+
+class HelloReply(_message.Message):
+    __slots__ = ("protocol", "host_uuid", "host_name", "software", "identity")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    HOST_UUID_FIELD_NUMBER: _ClassVar[int]
+    HOST_NAME_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    host_uuid: str
+    host_name: str
+    software: str
+    identity: str
+    def __init__(self, protocol: _Optional[int] = ..., host_uuid: _Optional[str] = ..., host_name: _Optional[str] = ..., software: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
+
+class Generation(_message.Message):
+    __slots__ = ("number", "uuid", "parent_uuid", "frozen_at")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    UUID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_UUID_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_AT_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    uuid: str
+    parent_uuid: str
+    frozen_at: _timestamp_pb2.Timestamp
+    def __init__(self, number: _Optional[int] = ..., uuid: _Optional[str] = ..., parent_uuid: _Optional[str] = ..., frozen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class DescribeRequest(_message.Message):
+    __slots__ = ("volume",)
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    def __init__(self, volume: _Optional[str] = ...) -> None: ...
+
+class ReplicaVolume(_message.Message):
+    __slots__ = ("name", "volume_uuid", "size_bytes", "newest", "incoming", "incoming_bytes", "layers", "base_path", "source_identity", "committed_at", "held", "history", "merging_chunks_done", "merging_chunks_total")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_UUID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    INCOMING_FIELD_NUMBER: _ClassVar[int]
+    INCOMING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    BASE_PATH_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_AT_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    MERGING_CHUNKS_DONE_FIELD_NUMBER: _ClassVar[int]
+    MERGING_CHUNKS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    volume_uuid: str
+    size_bytes: int
+    newest: Generation
+    incoming: Generation
+    incoming_bytes: int
+    layers: _containers.RepeatedCompositeFieldContainer[Layer]
+    base_path: str
+    source_identity: str
+    committed_at: _timestamp_pb2.Timestamp
+    held: _containers.RepeatedCompositeFieldContainer[Generation]
+    history: _containers.RepeatedCompositeFieldContainer[Generation]
+    merging_chunks_done: int
+    merging_chunks_total: int
+    def __init__(self, name: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., newest: _Optional[_Union[Generation, _Mapping]] = ..., incoming: _Optional[_Union[Generation, _Mapping]] = ..., incoming_bytes: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., base_path: _Optional[str] = ..., source_identity: _Optional[str] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., merging_chunks_done: _Optional[int] = ..., merging_chunks_total: _Optional[int] = ...) -> None: ...
+
+class Layer(_message.Message):
+    __slots__ = ("generation", "chunk_bytes", "chunks", "state", "path", "allocated_bytes")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    chunk_bytes: int
+    chunks: int
+    state: str
+    path: str
+    allocated_bytes: int
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., state: _Optional[str] = ..., path: _Optional[str] = ..., allocated_bytes: _Optional[int] = ...) -> None: ...
+
+class ReceiveRequest(_message.Message):
+    __slots__ = ("manifest", "run", "trailer")
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    TRAILER_FIELD_NUMBER: _ClassVar[int]
+    manifest: Manifest
+    run: Run
+    trailer: Trailer
+    def __init__(self, manifest: _Optional[_Union[Manifest, _Mapping]] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., trailer: _Optional[_Union[Trailer, _Mapping]] = ...) -> None: ...
+
+class ReceiveReply(_message.Message):
+    __slots__ = ("ready", "durable", "committed")
+    READY_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    ready: Ready
+    durable: Durable
+    committed: Committed
+    def __init__(self, ready: _Optional[_Union[Ready, _Mapping]] = ..., durable: _Optional[_Union[Durable, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ...) -> None: ...
+
+class Manifest(_message.Message):
+    __slots__ = ("volume", "volume_uuid", "generation", "base_uuid", "size_bytes", "chunk_bytes", "chunks", "logical_block_bytes")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_UUID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    BASE_UUID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    LOGICAL_BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    volume_uuid: str
+    generation: Generation
+    base_uuid: str
+    size_bytes: int
+    chunk_bytes: int
+    chunks: int
+    logical_block_bytes: int
+    def __init__(self, volume: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., base_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., logical_block_bytes: _Optional[int] = ...) -> None: ...
+
+class Run(_message.Message):
+    __slots__ = ("ordinal", "address", "length", "encoding", "payload", "checksum")
+    ORDINAL_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    ordinal: int
+    address: int
+    length: int
+    encoding: Encoding
+    payload: bytes
+    checksum: bytes
+    def __init__(self, ordinal: _Optional[int] = ..., address: _Optional[int] = ..., length: _Optional[int] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., payload: _Optional[bytes] = ..., checksum: _Optional[bytes] = ...) -> None: ...
+
+class Trailer(_message.Message):
+    __slots__ = ("runs", "chunks", "bytes", "digest")
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    runs: int
+    chunks: int
+    bytes: int
+    digest: bytes
+    def __init__(self, runs: _Optional[int] = ..., chunks: _Optional[int] = ..., bytes: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class Ready(_message.Message):
+    __slots__ = ("next_ordinal", "digest")
+    NEXT_ORDINAL_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    next_ordinal: int
+    digest: bytes
+    def __init__(self, next_ordinal: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class Durable(_message.Message):
+    __slots__ = ("next_ordinal", "digest")
+    NEXT_ORDINAL_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    next_ordinal: int
+    digest: bytes
+    def __init__(self, next_ordinal: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class Committed(_message.Message):
+    __slots__ = ("generation", "already")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ALREADY_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    already: bool
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ..., already: _Optional[bool] = ...) -> None: ...
+
+class DigestsRequest(_message.Message):
+    __slots__ = ("volume", "generation_uuid", "block_bytes", "offset", "length")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_UUID_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    generation_uuid: str
+    block_bytes: int
+    offset: int
+    length: int
+    def __init__(self, volume: _Optional[str] = ..., generation_uuid: _Optional[str] = ..., block_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+
+class BlockDigests(_message.Message):
+    __slots__ = ("offset", "block_bytes", "digests", "blocks")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    block_bytes: int
+    digests: bytes
+    blocks: int
+    def __init__(self, offset: _Optional[int] = ..., block_bytes: _Optional[int] = ..., digests: _Optional[bytes] = ..., blocks: _Optional[int] = ...) -> None: ...
