@@ -1,0 +1,1 @@
+"""What travels between hosts: frames, deltas, streams, channels, and errors."""
