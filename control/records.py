@@ -1,0 +1,136 @@
+"""What the journal holds, as values: volumes, layers, generations, mirrors, cycles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from control.spans import Span
+from dm_tables.units import Bytes
+
+
+class LayerState(StrEnum):
+    """How far an auxiliary volume has come; only ever forward."""
+
+    PREPARED = "prepared"
+    """Being made for the next freeze; nothing was written through it yet."""
+    LIVE = "live"
+    """The head's writes go here."""
+    FROZEN = "frozen"
+    """Unchanging: a generation's delta."""
+    MERGED = "merged"
+    """Its chunks are all in the spans, on stable storage; what is left is to drop it."""
+
+
+class VolumeState(StrEnum):
+    """Whether a volume is being made, used, or taken apart."""
+
+    CREATING = "creating"
+    ACTIVE = "active"
+    REMOVING = "removing"
+
+
+class MirrorState(StrEnum):
+    """What was asked of a mirror."""
+
+    STOPPED = "stopped"
+    RUNNING = "running"
+    PAUSED = "paused"
+    BREAKING = "breaking"
+    """The running cycle ends first (figure 8, step 236)."""
+    BROKEN = "broken"
+
+
+class CycleKind(StrEnum):
+    """What a cycle sends."""
+
+    WHOLE = "whole"
+    """The whole frozen image, without its zeroes and holes (figure 7, stage 7B)."""
+    DELTA = "delta"
+    """One frozen auxiliary volume (figure 7, stages 7C and 7E)."""
+    CATCH_UP = "catch-up"
+    """A set of chunks of the frozen image, after layers were merged before their time."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRecord:
+    """A volume as it was made. ``chunk`` is the default of its new layers."""
+
+    name: str
+    uuid: str
+    spans: tuple[Span, ...]
+    size: Bytes
+    chunk: Bytes
+    state: VolumeState
+    bottom: int
+    """The sequence of the lowest layer device, which is the spans themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """An auxiliary volume. ``sequence`` counts from 1; ``object_name`` names it in the pool."""
+
+    volume: str
+    sequence: int
+    object_name: str
+    chunk: Bytes
+    state: LayerState
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRecord:
+    """A frozen instant: the image of layer device ``number - 1``.
+
+    ``frozen_at`` is in seconds since the epoch; None while the freeze is only planned.
+    """
+
+    volume: str
+    number: int
+    uuid: str
+    parent_uuid: str
+    frozen_at: float | None
+    pause_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRecord:
+    """A mirror: where a volume goes, how often, and how far it has come."""
+
+    name: str
+    volume: str
+    peer: str
+    replica_volume: str
+    state: MirrorState
+    interval_ms: int
+    rate_bytes: int
+    on_demand: bool
+    plaintext: bool
+    verify: bool
+    committed_uuid: str = ""
+    committed_number: int = 0
+    committed_frozen_at: float = 0.0
+    lacking: bytes = b""
+    """A serialised set of 4 KiB blocks that the replica lacks beyond the layers."""
+    lacking_all: bool = False
+    """What it lacks is not known: only a whole copy helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRecord:
+    """One generation on its way to one replica. Times in seconds, sizes in bytes."""
+
+    mirror: str
+    generation_uuid: str
+    generation_number: int
+    frozen_at: float
+    kind: CycleKind
+    state: str
+    pause_us: int = 0
+    chunks: int = 0
+    changed_bytes: int = 0
+    sent_bytes: int = 0
+    payload_bytes: int = 0
+    copy_seconds: float = 0.0
+    committed_at: float = 0.0
+    verified: str = "unverified"
+    resumed: int = 0
