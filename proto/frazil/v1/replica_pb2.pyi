@@ -114,14 +114,14 @@ class Layer(_message.Message):
     def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., state: _Optional[str] = ..., path: _Optional[str] = ..., allocated_bytes: _Optional[int] = ...) -> None: ...
 
 class ReceiveRequest(_message.Message):
-    __slots__ = ("manifest", "run", "trailer")
+    __slots__ = ("manifest", "runs", "trailer")
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
-    RUN_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
     TRAILER_FIELD_NUMBER: _ClassVar[int]
     manifest: Manifest
-    run: Run
+    runs: Runs
     trailer: Trailer
-    def __init__(self, manifest: _Optional[_Union[Manifest, _Mapping]] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., trailer: _Optional[_Union[Trailer, _Mapping]] = ...) -> None: ...
+    def __init__(self, manifest: _Optional[_Union[Manifest, _Mapping]] = ..., runs: _Optional[_Union[Runs, _Mapping]] = ..., trailer: _Optional[_Union[Trailer, _Mapping]] = ...) -> None: ...
 
 class ReceiveReply(_message.Message):
     __slots__ = ("ready", "durable", "committed")
@@ -152,6 +152,12 @@ class Manifest(_message.Message):
     chunks: int
     logical_block_bytes: int
     def __init__(self, volume: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., base_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., logical_block_bytes: _Optional[int] = ...) -> None: ...
+
+class Runs(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: _containers.RepeatedCompositeFieldContainer[Run]
+    def __init__(self, run: _Optional[_Iterable[_Union[Run, _Mapping]]] = ...) -> None: ...
 
 class Run(_message.Message):
     __slots__ = ("ordinal", "address", "length", "encoding", "payload", "checksum")

@@ -1,0 +1,98 @@
+"""What can go wrong between a source and its replica, as types.
+
+Both ends import these, so that an error raised at the replica is the same class at the source
+(:mod:`control.wire.status`).
+"""
+
+from __future__ import annotations
+
+from dm_tables.errors import (
+    Corrupt,
+    Denied,
+    Exhausted,
+    Exists,
+    NotFound,
+    Precondition,
+    Unavailable,
+    Usage,
+)
+
+
+class PeerUnreachable(Unavailable):
+    """The peer did not answer, or the connection broke. Retrying is right."""
+
+
+class Stalled(Unavailable):
+    """The connection stood, and nothing moved on it for the stall limit. Retrying is right."""
+
+
+class SendStopped(Unavailable):
+    """The sender was told to stop; what is durable at the replica stays there."""
+
+
+class ReplicaBusy(Unavailable):
+    """Another call holds the replica volume and did not let go in time. Retrying is right."""
+
+
+class Superseded(Unavailable):
+    """A newer call took the replica volume over from this one."""
+
+
+class ProtocolMismatch(Precondition):
+    """The two ends speak different versions of the protocol."""
+
+
+class BaseMismatch(Precondition):
+    """The delta does not build on what the replica has. Nothing was written."""
+
+
+class SizeMismatch(Precondition):
+    """The replica volume was made for another size."""
+
+
+class ReplicaHeld(Precondition):
+    """A device or a reader holds what would have to go."""
+
+
+class ReplicaRefused(Denied):
+    """The replica does not let this identity write or read this volume."""
+
+
+class PlaintextRefused(Denied):
+    """A connection without TLS that would leave this host."""
+
+
+class VolumeNameTaken(Exists):
+    """The name belongs to another volume at the replica."""
+
+
+class ReplicaNotFound(NotFound):
+    """No replica volume has this name."""
+
+
+class GenerationNotFound(NotFound):
+    """The replica does not have this generation, or has merged past it."""
+
+
+class ReplicaFull(Exhausted):
+    """No room at the replica. What was durable stays; the same call can be made again later."""
+
+
+class BadManifest(Usage):
+    """A manifest that describes nothing that could be received."""
+
+
+class BadStream(Usage):
+    """A message out of order, or a run that is not what it must be."""
+
+
+class DataLoss(Corrupt):
+    """Bytes arrived other than they were sent: a checksum, a count or a digest differs."""
+
+
+class SourceChanged(Corrupt):
+    """What was frozen did not read the same twice."""
+
+
+class ReplicaDamaged(Corrupt):
+    """The replica's journal or what it describes is not as it was left."""
