@@ -1,0 +1,24 @@
+"""What every part of the daemon works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control.config import Config
+from control.events import Events
+from control.journal import Journal
+from control.pool.pool import Pool
+from dm_tables.dmsetup import Dmsetup
+from dm_tables.freezer import Freezer
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The host's configuration, journal, events, pool, device-mapper and freezer."""
+
+    config: Config
+    journal: Journal
+    events: Events
+    pool: Pool
+    dmsetup: Dmsetup
+    freezer: Freezer

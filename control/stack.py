@@ -1,0 +1,144 @@
+"""A stack on device-mapper: a base and an ordered list of layers (figures 2 and 7).
+
+Both ends are one thing. Layer device ``s`` is the resulting source volume of cycle ``s``: a
+snapshot whose origin is layer device ``s - 1`` and whose COW is auxiliary volume ``s``. The
+lowest one is a linear over the contents spans. The head, where there is one, is a linear over
+the top one and never changes its name.
+
+Merging the lowest auxiliary volume ends in :meth:`StackDevices.settle`: its layer device
+becomes the linear over the spans, and the one below it goes. So a stack never grows by merging,
+no origin named in a live table changes, and no metadata is read at the swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from control.pool.loops import attach_loop, detach_loop, find_loop
+from control.pool.pool import Pool
+from control.spans import Span, size_of
+from control.store.scrub import scrub as scrub_store
+from dm_tables import names
+from dm_tables.device import Device
+from dm_tables.dmsetup import Dmsetup
+from dm_tables.table import Segment, Table
+from dm_tables.targets import Linear, Snapshot
+from dm_tables.units import Bytes, Sectors, bytes_to_sectors
+
+
+@dataclass(frozen=True, slots=True)
+class StackLayer:
+    """An auxiliary volume in a stack; ``chunk`` in bytes."""
+
+    sequence: int
+    object_name: str
+    chunk: Bytes
+
+
+class StackDevices:
+    """The devices of one stack, made and compared by name and UUID; every step can be repeated.
+
+    :param name: the stem of the devices' names: a volume's name.
+    :param uuid: the volume's UUID.
+    """
+
+    def __init__(
+        self, name: str, uuid: str, spans: tuple[Span, ...], pool: Pool, dmsetup: Dmsetup
+    ) -> None:
+        self.name = name
+        self.uuid = uuid
+        self.spans = spans
+        self.pool = pool
+        self.dmsetup = dmsetup
+        self.length: Sectors = bytes_to_sectors(size_of(spans))
+
+    @property
+    def head(self) -> Device:
+        """What applications open."""
+        return Device(self.dmsetup, names.head_name(self.name), names.head_uuid(self.uuid))
+
+    def layer(self, sequence: int) -> Device:
+        """Layer device ``sequence``."""
+        return Device(
+            self.dmsetup,
+            names.layer_name(self.name, sequence),
+            names.layer_uuid(self.uuid, sequence),
+        )
+
+    def spans_table(self) -> Table:
+        """A linear over the spans; files among them are attached to loop devices."""
+        segments: list[Segment] = []
+        start = 0
+        for span in self.spans:
+            device = str(span.path) if span.path.is_block_device() else attach_loop(span.path)
+            length = bytes_to_sectors(span.length)
+            target = Linear(device, bytes_to_sectors(span.offset))
+            segments.append(Segment(Sectors(start), length, target))
+            start += length
+        return Table(tuple(segments))
+
+    def linear_over(self, device: Device) -> Table:
+        """A linear over the whole of another device of the stack."""
+        return Table((Segment(Sectors(0), self.length, Linear(device.devno, Sectors(0))),))
+
+    def snapshot_table(self, layer: StackLayer) -> Table:
+        """Layer device ``layer.sequence``: persistent, with overflow, so that reads go on."""
+        target = Snapshot(
+            origin=self.layer(layer.sequence - 1).devno,
+            cow=self.pool.open(layer.object_name).attach(),
+            persistent="PO",
+            chunk=bytes_to_sectors(layer.chunk),
+        )
+        return Table((Segment(Sectors(0), self.length, target),))
+
+    def push(self, layer: StackLayer) -> Device:
+        """Make layer device ``layer.sequence`` over the one below it; nothing moves onto it."""
+        device = self.layer(layer.sequence)
+        device.ensure(self.snapshot_table(layer))
+        return device
+
+    def settle(self, sequence: int) -> None:
+        """Auxiliary volume ``sequence`` is merged: its layer device becomes the spans (7D).
+
+        :raises DmsetupFailed: the kernel refused; the device goes on as it was.
+        """
+        device = self.layer(sequence)
+        wanted = self.spans_table()
+        if not device.matches(wanted):
+            device.swap(wanted)
+        self.layer(sequence - 1).remove()
+
+    def assemble(
+        self, bottom: int, layers: Sequence[StackLayer], *, head: bool = True, scrub: bool = True
+    ) -> None:
+        """Make every device that is missing, lowest first, and leave those that are right.
+
+        A store whose layer device is not there yet is scrubbed before the kernel reads it: bytes
+        behind its terminator would come back to life otherwise.
+        """
+        if self.layer(bottom).exists():
+            self.settle(bottom)
+        else:
+            self.layer(bottom).ensure(self.spans_table())
+        for layer in layers:
+            if self.layer(layer.sequence).exists():
+                continue
+            if scrub:
+                scrub_store(self.pool.open(layer.object_name).path)
+            self.push(layer)
+        if head and not self.head.exists():
+            top = layers[-1].sequence if layers else bottom
+            self.head.ensure(self.linear_over(self.layer(top)))
+
+    def disassemble(self, bottom: int, layers: Sequence[StackLayer]) -> None:
+        """Remove every device of the stack, top first; stores and spans stay as they are."""
+        self.head.remove()
+        for layer in reversed(layers):
+            self.layer(layer.sequence).remove()
+            if layer.object_name in self.pool.list():
+                self.pool.open(layer.object_name).detach()
+        self.layer(bottom).remove()
+        for span in self.spans:
+            if not span.path.is_block_device() and find_loop(span.path):
+                detach_loop(span.path)
