@@ -1,0 +1,40 @@
+"""The host's configuration: one TOML file, read once at start."""
+
+from control.config.errors import ConfigError
+from control.config.example import default_config_text
+from control.config.reading import ConfigMissing, ConfigUnreadable, load, read
+from control.config.sections import (
+    AllowSection,
+    Config,
+    CopySection,
+    FreezeSection,
+    HostSection,
+    ListenSection,
+    MergeSection,
+    PoolSection,
+    ReplicaSection,
+    RunSection,
+    StateSection,
+    TlsSection,
+)
+
+__all__ = [
+    "AllowSection",
+    "Config",
+    "ConfigError",
+    "ConfigMissing",
+    "ConfigUnreadable",
+    "CopySection",
+    "FreezeSection",
+    "HostSection",
+    "ListenSection",
+    "MergeSection",
+    "PoolSection",
+    "ReplicaSection",
+    "RunSection",
+    "StateSection",
+    "TlsSection",
+    "default_config_text",
+    "load",
+    "read",
+]

@@ -1,0 +1,298 @@
+"""The configuration's sections: what may be set, its type, its default and what it means.
+
+The descriptions here are the ones printed in the example file. Text such as ``"256MiB"`` is
+turned into a value by :mod:`control.config.reading` where a field's ``text`` says so; ``none``
+names the word that stands for ``None``, which TOML lacks.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from control.paths import DEFAULT_RUN, DEFAULT_STATE, Paths
+from control.units_text import Rate, Seconds
+from dm_tables.units import MIB, Bytes
+
+PoolKind = Literal["files", "lvm"]
+Consistency = Literal["filesystem", "crash"]
+VolumeGroupName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,126}$")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class HostSection(Section, frozen=True):
+    """This host."""
+
+    name: Annotated[
+        str,
+        Meta(
+            description="The name that peers and events show.",
+            min_length=1,
+            max_length=253,
+            extra={"text": "text", "example": "the host's own name"},
+        ),
+    ] = msgspec.field(default_factory=socket.gethostname)
+
+
+class StateSection(Section, frozen=True):
+    """What has to outlive a reboot: the journal, and by default the pool and the replicas."""
+
+    directory: Annotated[
+        Path, Meta(description="An absolute path on a local disk.", extra={"text": "path"})
+    ] = DEFAULT_STATE
+
+
+class RunSection(Section, frozen=True):
+    """What need not outlive a reboot: the control socket."""
+
+    directory: Annotated[Path, Meta(description="An absolute path.", extra={"text": "path"})] = (
+        DEFAULT_RUN
+    )
+
+
+class ListenSection(Section, frozen=True):
+    """Where other frazilds reach this one. Left out, this host can be no replica."""
+
+    address: Annotated[
+        str | None,
+        Meta(
+            description="host:port; beyond loopback [tls] is needed.",
+            extra={"text": "address", "example": '"0.0.0.0:7420"'},
+        ),
+    ] = None
+    plaintext: Annotated[bool, Meta(description="No TLS; allowed on a loopback address only.")] = (
+        False
+    )
+
+
+class TlsSection(Section, frozen=True):
+    """Both sides show a certificate, and both check it."""
+
+    ca: Annotated[
+        Path,
+        Meta(
+            description="The authority that signed the peers' certificates (PEM).",
+            extra={"text": "path", "example": '"/etc/frazil/ca.pem"'},
+        ),
+    ]
+    cert: Annotated[
+        Path,
+        Meta(
+            description="This host's certificate (PEM).",
+            extra={"text": "path", "example": '"/etc/frazil/host.pem"'},
+        ),
+    ]
+    key: Annotated[
+        Path,
+        Meta(
+            description="Its private key (PEM).",
+            extra={"text": "path", "example": '"/etc/frazil/host.key"'},
+        ),
+    ]
+
+
+class PoolSection(Section, frozen=True):
+    """Where the auxiliary volumes of this host's own volumes lie, and how they grow."""
+
+    kind: Annotated[
+        PoolKind,
+        Meta(description='"files": preallocated files on loop devices; "lvm": a volume group.'),
+    ] = "files"
+    directory: Annotated[
+        Path | None,
+        Meta(
+            description="Of kind files: where; by default pool/ below the state directory.",
+            extra={"text": "path", "example": '"/var/lib/frazil/pool"'},
+        ),
+    ] = None
+    volume_group: Annotated[
+        VolumeGroupName | None,
+        Meta(
+            description="Of kind lvm: the volume group's name.",
+            extra={"text": "text", "example": '"vg0"'},
+        ),
+    ] = None
+    initial: Annotated[
+        Bytes | None,
+        Meta(
+            description='A new auxiliary volume\'s size. "auto": room for all of the volume, or a '
+            "quarter of what is free when that is less.",
+            extra={"text": "size", "none": "auto", "least": MIB},
+        ),
+    ] = None
+    limit: Annotated[
+        Bytes | None,
+        Meta(
+            description='The most that the pool may take in all; "none": what there is.',
+            extra={"text": "size", "none": "none", "least": MIB},
+        ),
+    ] = None
+    grow_at: Annotated[
+        float,
+        Meta(description="An auxiliary volume this full is made larger.", ge=0.05, le=0.9),
+    ] = 0.5
+    sacrifice_at: Annotated[
+        float,
+        Meta(
+            description="One this full that cannot be made larger gives the mirror up for the "
+            "application: layers are merged before the replica has them.",
+            ge=0.1,
+            le=0.95,
+        ),
+    ] = 0.8
+    horizon: Annotated[
+        Seconds,
+        Meta(
+            description="Room is made for the writes of this long ahead, at their present rate.",
+            extra={"text": "duration", "least": 1, "most": 3600},
+        ),
+    ] = Seconds(30.0)
+    reserve: Annotated[
+        Bytes,
+        Meta(
+            description="Never taken for a new auxiliary volume: kept for those that must grow.",
+            extra={"text": "size", "least": 0},
+        ),
+    ] = Bytes(64 * MIB)
+
+
+class AllowSection(Section, frozen=True):
+    """Which client may write which replica volumes."""
+
+    identity: Annotated[
+        str,
+        Meta(
+            description="The name in the client's certificate (CN or a DNS name); "
+            '"loopback" for a plaintext listener.',
+            min_length=1,
+            extra={"text": "text", "example": '"source.example"'},
+        ),
+    ]
+    volumes: Annotated[
+        tuple[str, ...],
+        Meta(description="Shell patterns of replica volume names.", min_length=1),
+    ] = ("*",)
+
+
+class ReplicaSection(Section, frozen=True):
+    """Where other hosts' volumes are kept here. Without [[replica.allow]] nobody may write."""
+
+    kind: Annotated[PoolKind, Meta(description='"files" or "lvm", as for [pool].')] = "files"
+    directory: Annotated[
+        Path | None,
+        Meta(
+            description="Where; by default replica/ below the state directory.",
+            extra={"text": "path", "example": '"/var/lib/frazil/replica"'},
+        ),
+    ] = None
+    volume_group: Annotated[
+        VolumeGroupName | None,
+        Meta(
+            description="Of kind lvm: the volume group's name; by default the pool's.",
+            extra={"text": "text", "example": '"vg0"'},
+        ),
+    ] = None
+    allow: tuple[AllowSection, ...] = ()
+
+
+class MergeSection(Section, frozen=True):
+    """Folding layers into their base, in the background."""
+
+    rate: Annotated[
+        Rate,
+        Meta(
+            description='At most so many bytes a second, "100MiB/s"; "none": no limit.',
+            extra={"text": "rate"},
+        ),
+    ] = Rate(0)
+
+
+class FreezeSection(Section, frozen=True):
+    """The instant at which a cycle starts."""
+
+    deadline: Annotated[
+        Seconds,
+        Meta(
+            description="A freeze that takes longer is given up, and the application goes on.",
+            extra={"text": "duration", "least": 0.1, "most": 60},
+        ),
+    ] = Seconds(5.0)
+    consistency: Annotated[
+        Consistency,
+        Meta(
+            description='"filesystem": a mounted filesystem is made clean first; '
+            '"crash": as after a power cut.',
+        ),
+    ] = "filesystem"
+
+
+class CopySection(Section, frozen=True):
+    """Sending layers to replicas."""
+
+    rate: Annotated[
+        Rate,
+        Meta(
+            description="The limit of mirrors that have none of their own, bytes a second.",
+            extra={"text": "rate"},
+        ),
+    ] = Rate(0)
+    compress: Annotated[bool, Meta(description="Compress what is sent, where that pays.")] = True
+    stall: Annotated[
+        Seconds,
+        Meta(
+            description="A transfer without progress for this long is broken off and retried.",
+            extra={"text": "duration", "least": 1, "most": 3600},
+        ),
+    ] = Seconds(60.0)
+    retry_first: Annotated[
+        Seconds,
+        Meta(
+            description="The wait before the first retry; it doubles from one to the next.",
+            extra={"text": "duration", "least": 0.01, "most": 3600},
+        ),
+    ] = Seconds(1.0)
+    retry_longest: Annotated[
+        Seconds,
+        Meta(
+            description="The longest wait between retries.",
+            extra={"text": "duration", "least": 0.01, "most": 86400},
+        ),
+    ] = Seconds(60.0)
+
+
+class Config(Section, frozen=True):
+    """frazil's configuration. Sizes: "256MiB"; durations: "1h30m"; rates: "10MB/s"."""
+
+    version: Annotated[int, Meta(description="The format of this file.", ge=1, le=1)] = 1
+    host: HostSection = msgspec.field(default_factory=HostSection)
+    state: StateSection = StateSection()
+    run: RunSection = RunSection()
+    listen: ListenSection = ListenSection()
+    tls: TlsSection | None = None
+    pool: PoolSection = PoolSection()
+    replica: ReplicaSection = ReplicaSection()
+    merge: MergeSection = MergeSection()
+    freeze: FreezeSection = FreezeSection()
+    copy: CopySection = CopySection()
+
+    @property
+    def paths(self) -> Paths:
+        """Where this host's files lie."""
+        return Paths(state=self.state.directory, run=self.run.directory)
+
+    @property
+    def pool_directory(self) -> Path:
+        """Where auxiliary volumes lie when the pool is one of files."""
+        return self.pool.directory or self.paths.pool
+
+    @property
+    def replica_directory(self) -> Path:
+        """Where replica volumes lie: their journal always, their bytes when kept in files."""
+        return self.replica.directory or self.paths.replica
