@@ -84,6 +84,11 @@ class Device:
         """The live table, None without one."""
         return self._dmsetup.table(self.name)
 
+    def matches(self, table: Table) -> bool:
+        """Whether it is there and its live table means the same as ``table``."""
+        live = self._dmsetup.table(self.name) if self.exists() else None
+        return live is not None and table.matches(live, self._resolver)
+
     def status(self) -> tuple[StatusLine, ...]:
         """Every target's status. :raises DeviceMissing: it is not there."""
         return self._dmsetup.status(self.name)

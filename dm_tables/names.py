@@ -114,19 +114,19 @@ def held_name(volume: str, generation: int) -> DmName:
     return DmName(f"{NAME_PREFIX}{volume_name(volume)}-g{_counted(generation)}")
 
 
-def head_uuid(volume: UUID) -> DmUuid:
+def head_uuid(volume: UUID | str) -> DmUuid:
     """The UUID of a volume's head."""
-    return DmUuid(f"{UUID_PREFIX}{volume.hex}-{Role.HEAD.value}")
+    return DmUuid(f"{UUID_PREFIX}{_hex(volume)}-{Role.HEAD.value}")
 
 
-def layer_uuid(volume: UUID, sequence: int) -> DmUuid:
+def layer_uuid(volume: UUID | str, sequence: int) -> DmUuid:
     """The UUID of a volume's layer ``sequence``."""
-    return DmUuid(f"{UUID_PREFIX}{volume.hex}-{Role.LAYER.value}-{_counted(sequence)}")
+    return DmUuid(f"{UUID_PREFIX}{_hex(volume)}-{Role.LAYER.value}-{_counted(sequence)}")
 
 
-def held_uuid(volume: UUID, generation: int) -> DmUuid:
+def held_uuid(volume: UUID | str, generation: int) -> DmUuid:
     """The UUID of a held generation's device."""
-    return DmUuid(f"{UUID_PREFIX}{volume.hex}-{Role.HELD.value}-{_counted(generation)}")
+    return DmUuid(f"{UUID_PREFIX}{_hex(volume)}-{Role.HELD.value}-{_counted(generation)}")
 
 
 def parse_uuid(text: str) -> Identity | None:
@@ -148,6 +148,15 @@ def _checked(what: str, text: str, limit: int) -> str:
     if len(text) > limit:
         raise BadName(f"the device-mapper {what} {text!r} is longer than {limit} characters")
     return text
+
+
+def _hex(volume: UUID | str) -> str:
+    if isinstance(volume, UUID):
+        return volume.hex
+    try:
+        return UUID(volume).hex
+    except ValueError:
+        raise BadName(f"{volume!r} is not the UUID of a volume") from None
 
 
 def _counted(number: int) -> int:

@@ -102,12 +102,12 @@ class Snapshot(Target):
     origin: str
     cow: str
     chunk: Sectors
-    persistence: Persistence = "PO"
+    persistent: Persistence = "PO"
     features: tuple[str, ...] = ()
 
     def params(self) -> str:
         """``origin cow P|PO|N chunk [count features]``."""
-        text = f"{self.origin} {self.cow} {self.persistence} {self.chunk}"
+        text = f"{self.origin} {self.cow} {self.persistent} {self.chunk}"
         return text + _counted(self.features) if self.features else text
 
     @classmethod
