@@ -1,0 +1,14 @@
+"""Lab guests that run frazil: for the demo, the end-to-end tests and the benchmarks."""
+
+from .application import Application, Evidence
+from .certificates import Certificates
+from .host import FrazilFailed, FrazilHost, HostSettings
+
+__all__ = [
+    "Application",
+    "Certificates",
+    "Evidence",
+    "FrazilFailed",
+    "FrazilHost",
+    "HostSettings",
+]
