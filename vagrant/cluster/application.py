@@ -76,7 +76,7 @@ class Evidence:
     files: list[Operation]
 
     def judge(self, guest: Guest, mountpoint: str, window: Window) -> Verdict:
-        """Check a copy of the filesystem, mounted on ``guest``, frozen at the source in ``window``."""
+        """Check the filesystem mounted on ``guest``, frozen at the source in ``window``."""
         database = _check(guest, "sqlite", f"{mountpoint}/{_directory('sqlite_writer')}")
         files = _check(guest, "files", f"{mountpoint}/{_directory('checksum_files')}")
         allowed = bounds(self.sqlite, window)
