@@ -1,0 +1,142 @@
+"""The daemon behind its unix socket: calls that answer with messages or with typed errors."""
+
+from __future__ import annotations
+
+import errno
+import socket as sockets
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from control.wire.status import error_from_rpc
+from dm_tables.errors import Denied, FrazilError, Unavailable, Usage
+from proto.frazil.v1 import control_pb2_grpc
+
+ASK_SECONDS = 120.0
+PROBE_SECONDS = 5.0
+OPTIONS = [("grpc.enable_http_proxy", 0)]
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+
+class DaemonUnreachable(Unavailable):
+    """Nothing answers at the control socket. :ivar socket: its path."""
+
+    def __init__(self, socket: str, why: str) -> None:
+        super().__init__(
+            f"no frazild answers at {socket}: {why}",
+            "start it with 'systemctl start frazild', or name its socket with --socket",
+        )
+        self.socket = socket
+
+
+class SocketDenied(Denied):
+    """This user may not speak to the daemon. :ivar socket: its path."""
+
+    def __init__(self, socket: str) -> None:
+        super().__init__(f"not allowed to connect to {socket}", "run it as root")
+        self.socket = socket
+
+
+class Api:
+    """One connection to a daemon.
+
+    :param socket: path of its unix socket.
+    :param timeout: seconds for any call; None: two minutes for a question, no limit for a
+        stream, which may rightly take hours.
+    :raises DaemonUnreachable, SocketDenied: nothing answers, or not to this user.
+    """
+
+    def __init__(self, socket: str, timeout: float | None = None) -> None:
+        probe(socket)
+        self.socket = socket
+        self.timeout = timeout
+        self._channel = grpc.insecure_channel(f"unix:{socket}", options=OPTIONS)
+        # Generated without annotations.
+        stubs: Any = control_pb2_grpc
+        self._stub = stubs.ControlStub(self._channel)
+
+    def ask(self, method: str, request: Message, reply: type[M]) -> M:
+        """Call ``method`` of the Control service; the answer is a ``reply``.
+
+        :raises FrazilError: what the daemon raised, by its own class.
+        """
+        call: Callable[..., M] = getattr(self._stub, method)
+        try:
+            return call(request, timeout=self.timeout or ASK_SECONDS)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from None
+
+    def stream(self, method: str, request: Message, item: type[M]) -> Iterator[M]:
+        """Call ``method``, which answers with a stream of ``item``; one is held at a time.
+
+        :raises FrazilError: what the daemon raised, when the stream comes to it.
+        """
+        call = getattr(self._stub, method)(request, timeout=self.timeout)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from None
+        finally:
+            call.cancel()
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._channel.close()
+
+
+def probe(path: str) -> None:
+    """Connect once by hand: gRPC's own error does not say what is wrong with the socket.
+
+    :raises DaemonUnreachable, SocketDenied, Usage: nothing answers; not to this user; a path
+        too long for a unix socket.
+    """
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probing:
+        probing.settimeout(PROBE_SECONDS)
+        try:
+            probing.connect(path)
+        except OSError as error:
+            raise _unreachable(path, error) from None
+
+
+def _unreachable(path: str, error: OSError) -> FrazilError:
+    if isinstance(error, PermissionError):
+        return SocketDenied(path)
+    if error.errno is None and not isinstance(error, TimeoutError):
+        return Usage(f"{path} cannot be a socket: {error}")
+    why = {
+        errno.ENOENT: "there is no such socket",
+        errno.ECONNREFUSED: "the socket is there, but nothing listens on it",
+        None: "it does not accept within five seconds",
+    }
+    return DaemonUnreachable(path, why.get(error.errno, error.strerror or str(error)))
+
+
+def lasting(
+    connect: Callable[[], Iterator[T]],
+    on_gap: Callable[[FrazilError], None],
+    sleep: Callable[[float], None],
+) -> Iterator[T]:
+    """A stream that outlives the daemon's restarts.
+
+    The first connection's failure is raised: it is news. Later ones are told to ``on_gap`` and
+    tried again, after 1, 2, 4 and at most 10 seconds.
+
+    :raises FrazilError: the first connection failed, or the daemon refused.
+    """
+    pause, had_one = 1.0, False
+    while True:
+        try:
+            for item in connect():
+                pause, had_one = 1.0, True
+                yield item
+            return
+        except Unavailable as error:
+            if not had_one:
+                raise
+            on_gap(error)
+        sleep(pause)
+        pause = min(pause * 2, 10.0)

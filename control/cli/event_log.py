@@ -1,0 +1,81 @@
+"""``frazil events``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+import click
+
+from control.cli import words
+from control.cli.man import ManCommand
+from control.cli.output import data, say
+from control.cli.schema import as_dict, line
+from control.cli.session import Session, pass_session
+from dm_tables.errors import FrazilError, Kind
+from proto.frazil.v1 import control_pb2 as pb
+
+LEVELS = ("info", "warning", "error")
+EXAMPLES = [
+    ("frazil events --level warning", "what went wrong, as far back as is kept"),
+    ("frazil events --follow", "what happens from now on"),
+    ("frazil events --json | jq -r 'select(.kind == \"committed\").at'", "an event a line"),
+]
+
+
+@click.command("events", cls=ManCommand, examples=EXAMPLES)
+@click.option("--follow", is_flag=True, help="Go on with what happens until Ctrl-C.")
+@click.option("--since", type=click.IntRange(min=0), metavar="N", help="From sequence number N on.")
+@click.option("--level", type=click.Choice(LEVELS), default="info", help="This level and above.")
+@pass_session
+def events(session: Session, follow: bool, since: int | None, level: str) -> int:
+    """Show what happened on this host.
+
+    Freezes, commits, failures. Without --follow, all that is kept; with it, only what is new,
+    unless --since says from where. With --json, one document a line. A daemon that restarts is
+    waited for, and what it logged meanwhile is not missed.
+    """
+    wanted = LEVELS[LEVELS.index(level) :]
+    try:
+        for event in _stream(session, follow, since):
+            if event.level in wanted:
+                data(line(as_dict(event)) if session.as_json else text(event))
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+    return int(Kind.OK)
+
+
+def _stream(session: Session, follow: bool, since: int | None) -> Iterator[pb.Event]:
+    from control.cli.api import lasting
+
+    if not follow:
+        request = pb.WatchEventsRequest(since=since or 0, follow=False)
+        yield from session.api.stream("WatchEvents", request, pb.Event)
+        return
+    following = since
+
+    def connect() -> Iterator[pb.Event]:
+        nonlocal following
+        api = session.fresh_api()
+        request = pb.WatchEventsRequest(since=following, follow=True)
+        try:
+            for event in api.stream("WatchEvents", request, pb.Event):
+                following = event.sequence + 1
+                yield event
+        finally:
+            api.close()
+
+    yield from lasting(connect, _gap, time.sleep)
+
+
+def _gap(error: FrazilError) -> None:
+    say(f"{error.what}; trying again")
+
+
+def text(event: pb.Event) -> str:
+    """``2026-03-01 12:00:00  warning  data-b  PeerUnreachable: …``."""
+    mark = f"{event.level:<7}"
+    return f"{words.when(event.at)}  {mark}  {event.subject}  {event.kind}: {event.message}"

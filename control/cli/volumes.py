@@ -1,0 +1,175 @@
+"""``frazil volume``: put volumes under frazil, look at them, give them back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from control.cli import words
+from control.cli.man import ManGroup
+from control.cli.output import columns, data, fields, say, show
+from control.cli.progress import follow
+from control.cli.session import Session, pass_session
+from control.cli.types import SIZE, SPAN, SpanText
+from control.units_text import human_size
+from dm_tables.errors import Kind
+from dm_tables.units import Bytes
+from proto.frazil.v1 import control_pb2 as pb
+
+
+@click.group(cls=ManGroup)
+def volume() -> None:
+    """Volumes, which are mirrored.
+
+    A volume is one or more spans of devices or files; applications open its head,
+    /dev/mapper/frazil-NAME.
+    """
+
+
+@volume.command(
+    "create",
+    examples=[
+        ("frazil volume create data /dev/vdb", "the whole of /dev/vdb"),
+        (
+            "frazil volume create data /dev/vdb,offset=1GiB,length=4GiB /srv/more.img",
+            "part of a device, then a file, as one volume",
+        ),
+        ("frazil volume create data /dev/vdb --dry-run", "what it would be"),
+    ],
+    exits=(Kind.EXISTS, Kind.PRECONDITION, Kind.EXHAUSTED),
+)
+@click.argument("name")
+@click.argument("spans", metavar="SPAN...", nargs=-1, required=True, type=SPAN)
+@click.option(
+    "--chunk",
+    type=SIZE,
+    default=Bytes(0),
+    metavar="SIZE",
+    help="Chunk size, 4KiB to 1MiB, a power of two: small for random writes, large for streams.",
+)
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@pass_session
+def create(
+    session: Session, name: str, spans: tuple[SpanText, ...], chunk: Bytes, dry_run: bool
+) -> None:
+    """Make a volume NAME of one or more spans.
+
+    A SPAN is PATH[,offset=SIZE][,length=SIZE]: a device or a file, or part of it. Spans are laid
+    end to end in the order given. From then on applications must use /dev/mapper/frazil-NAME
+    and no longer the devices below it; the content stays as it is.
+    """
+    request = pb.CreateVolumeRequest(
+        name=name,
+        spans=[
+            pb.Span(path=_absolute(span.path), offset_bytes=span.offset, length_bytes=span.length)
+            for span in spans
+        ],
+        chunk_bytes=chunk,
+        dry_run=dry_run,
+    )
+    made = session.api.ask("CreateVolume", request, pb.Volume)
+    if dry_run:
+        say("dry run: nothing was changed")
+    show(session, made, f"{made.name}: {human_size(made.size_bytes)} at {made.head_path}")
+
+
+def _absolute(path: str) -> str:
+    # The daemon works in another directory. A symlink stays: /dev/disk/by-id is meant as it is.
+    return str(Path(path).absolute())
+
+
+@volume.command("list", examples=[("frazil volume list --json | jq -r '.volumes[].name'", "names")])
+@pass_session
+def list_volumes(session: Session) -> None:
+    """List the volumes of this host."""
+    reply = session.api.ask("ListVolumes", pb.ListVolumesRequest(), pb.ListVolumesReply)
+    show(session, reply, table(list(reply.volumes)))
+
+
+def table(volumes: list[pb.Volume]) -> str:
+    """A line a volume."""
+    if not volumes:
+        return "no volumes"
+    rows = [
+        (
+            one.name,
+            one.state,
+            human_size(one.size_bytes),
+            human_size(one.chunk_bytes),
+            str(len(one.layers)),
+            words.number(one.newest),
+            one.head_path,
+        )
+        for one in volumes
+    ]
+    header = ("VOLUME", "STATE", "SIZE", "CHUNK", "LAYERS", "GEN", "HEAD")
+    return columns(header, rows, right="SIZE CHUNK LAYERS GEN")
+
+
+@volume.command("show", exits=(Kind.NOT_FOUND,), examples=[("frazil volume show data", "in full")])
+@click.argument("name")
+@pass_session
+def show_volume(session: Session, name: str) -> None:
+    """Show the volume NAME: its spans, its layers, its newest generation."""
+    one = session.api.ask("GetVolume", pb.GetVolumeRequest(name=name), pb.Volume)
+    show(session, one, details(one))
+
+
+def details(one: pb.Volume) -> str:
+    """Everything about a volume, for reading."""
+    pairs = [
+        ("volume", one.name),
+        ("uuid", one.uuid),
+        ("state", one.state),
+        ("problem", one.problem),
+        ("head", one.head_path),
+        ("size", f"{human_size(one.size_bytes)} ({one.size_bytes} bytes)"),
+        ("chunk", human_size(one.chunk_bytes)),
+        ("generation", words.generation(one.newest)),
+        ("mirrors", ", ".join(one.mirrors) or words.NONE),
+    ]
+    pairs += [("span", words.span(span)) for span in one.spans]
+    text = fields(pairs)
+    if one.layers:
+        text += "\n\n" + _layers(list(one.layers))
+    return text
+
+
+def _layers(layers: list[pb.AuxiliaryVolume]) -> str:
+    rows = [
+        (
+            str(layer.sequence),
+            layer.state,
+            words.number(layer.generation),
+            str(layer.chunks),
+            human_size(layer.used_bytes),
+            human_size(layer.size_bytes),
+            human_size(layer.chunk_bytes),
+            layer.path,
+        )
+        for layer in layers
+    ]
+    header = ("LAYER", "STATE", "GEN", "CHUNKS", "USED", "SIZE", "CHUNK", "AUXILIARY VOLUME")
+    return columns(header, rows, right="LAYER GEN CHUNKS USED SIZE CHUNK")
+
+
+@volume.command(
+    "remove",
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
+    examples=[("frazil volume remove data", "afterwards /dev/vdb holds it all")],
+)
+@click.argument("name")
+@pass_session
+def remove(session: Session, name: str) -> None:
+    """Give the bare device of the volume NAME back.
+
+    Every layer is merged, then the head goes away: the spans hold exactly what the head held.
+    Nobody may have the head open, and its mirrors must have been removed.
+    """
+    request = pb.RemoveVolumeRequest(name=name)
+    stream = session.api.stream("RemoveVolume", request, pb.Progress)
+    last = follow(stream, f"removing {name}")
+    show(session, last, "")
+    if not session.as_json:
+        data(f"{name}: {last.message or 'removed; its spans hold its content'}")

@@ -1,0 +1,224 @@
+"""The watch view of mirrors: what one glance should tell, drawn from messages alone.
+
+A mirror takes a few lines of the terminal's width: what it is and how it fares, where the cycle
+of figures 7 and 8 stands, how far the copy is, the numbers an operator asks for (how old the
+replica is, how long the heads stood still, what was sent), and how they went lately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from control.cli import words
+from control.cli.glyphs import Glyphs, bar, shortened, sparkline
+from control.cli.output import columns
+from control.cli.progress import remaining
+from control.units_text import human_duration, human_rate, human_size
+from proto.frazil.v1 import control_pb2 as pb
+
+PHASES = {
+    "freezing": "freeze",
+    "copying": "copy",
+    "committing": "commit",
+    "merging": "merge",
+    "waiting": "wait",
+}
+HEALTH_STYLES = {"OK": "green", "DEGRADED": "yellow", "ERROR": "bold red"}
+HISTORY = 12
+INDENT = "  "
+
+
+def view(
+    mirrors: Sequence[pb.Mirror], width: int, height: int, glyphs: Glyphs, title: Text
+) -> Text:
+    """Everything at once, never wider than ``width``, nor higher than ``height`` lines.
+
+    Mirrors that do not fit as blocks become one line each; a single mirror with room below gets
+    a table of its last cycles.
+    """
+    lines: list[Text] = [title]
+    for mirror in mirrors:
+        lines += [Text(), *block(mirror, width, glyphs)]
+    if not mirrors:
+        lines += [Text(), Text("no mirrors", style="dim")]
+    if len(lines) > height and len(mirrors) > 1:
+        lines = [title, Text(), *_compact(mirrors, width, glyphs)]
+    elif len(mirrors) == 1:
+        lines += _cycles(mirrors[0], width, height - len(lines), glyphs)
+    return Text("\n", no_wrap=True, overflow="crop").join(lines[:height])
+
+
+def block(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> list[Text]:
+    """The lines of one mirror."""
+    lines = [_heading(mirror, width, glyphs), _phases(mirror, width, glyphs)]
+    if _is_copying(mirror):
+        lines.append(_bar(mirror.current, width, glyphs))
+    lines += _flow(_numbers(mirror), width)
+    lines += _flow(_history(mirror, glyphs), width)
+    if mirror.problem:
+        style = HEALTH_STYLES.get(mirror.health, "")
+        lines.append(Text(INDENT + shortened(mirror.problem, width - 2, glyphs), style=style))
+    return lines
+
+
+def _heading(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> Text:
+    health = mirror.health or "unknown"
+    right = Text.assemble(mirror.state, "  ", (health, HEALTH_STYLES.get(health, "dim")))
+    where = f"{mirror.volume} {glyphs.arrow} {mirror.peer}"
+    if mirror.replica_volume and mirror.replica_volume != mirror.volume:
+        where += f"/{mirror.replica_volume}"
+    room = width - len(right.plain) - 2
+    name = shortened(mirror.name, room, glyphs)
+    rest = shortened(f"  {where}", room - len(name), glyphs)
+    return _spread(Text.assemble((name, "bold"), rest), right, width)
+
+
+def _phases(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> Text:
+    left = Text(INDENT)
+    for i, (phase, word) in enumerate(PHASES.items()):
+        if i:
+            left.append(f" {glyphs.then} ", style="dim")
+        if phase == mirror.phase:
+            # Capitals too: the step must show on a terminal without colours.
+            left.append(word.upper(), style="bold cyan")
+        else:
+            left.append(word, style="dim")
+    right = Text(_generations(mirror))
+    if len(left.plain) + len(right.plain) + 2 > width:
+        return left
+    return _spread(left, right, width)
+
+
+def _generations(mirror: pb.Mirror) -> str:
+    committed = mirror.committed.number
+    text = f"generation {committed} committed" if committed else "nothing committed yet"
+    coming = mirror.current.generation.number
+    if coming > committed:
+        text += f", {coming} coming"
+        text += f" ({mirror.current.kind})" if mirror.current.kind != "delta" else ""
+    return text
+
+
+def _is_copying(mirror: pb.Mirror) -> bool:
+    return mirror.current.total_bytes > 0 and mirror.current.state in ("frozen", "copying")
+
+
+def _bar(cycle: pb.Cycle, width: int, glyphs: Glyphs) -> Text:
+    part = cycle.done_bytes / cycle.total_bytes
+    numbers = f"  {min(int(part * 100), 100)} %"
+    numbers += f"  {human_size(cycle.done_bytes)} of {human_size(cycle.total_bytes)}"
+    numbers += f"  {human_rate(cycle.bytes_per_second)}"
+    left = remaining(cycle.done_bytes, cycle.total_bytes, cycle.bytes_per_second)
+    if left is not None:
+        numbers += f"  {human_duration(left)} left"
+    # A bar that grows and shrinks with its numbers is hard to read: keep a steady width for them.
+    room = max(width - max(len(numbers), 52) - len(INDENT), 8)
+    done, rest = bar(part, room, glyphs)
+    return Text.assemble(INDENT, (done, "cyan"), (rest, "dim"), numbers[: width - room - 2])
+
+
+def _numbers(mirror: pb.Mirror) -> list[Text]:
+    last = next((cycle for cycle in mirror.recent if cycle.state == "committed"), None)
+    items = [_item("lag", words.lag(mirror))]
+    newest = mirror.current if mirror.current.freeze_pause_us else last
+    if newest is not None:
+        items.append(_item("pause", words.pause(newest.freeze_pause_us)))
+    if last is not None:
+        items.append(_item("last changed", human_size(last.changed_bytes)))
+        items.append(_item("sent", human_size(last.sent_bytes)))
+        items.append(_item("in", human_duration(last.copy_ms / 1000)))
+        if last.verified not in ("", "unverified"):
+            items.append(
+                Text(last.verified, style="green" if last.verified == "verified" else "red")
+            )
+    if mirror.rate_bytes:
+        items.append(_item("limit", human_rate(mirror.rate_bytes)))
+    if mirror.current.resumed:
+        items.append(_item("resumed", f"{mirror.current.resumed}x"))
+    if mirror.lacking_bytes:
+        items.append(_item("lacking", human_size(mirror.lacking_bytes), "yellow"))
+    return items
+
+
+def _history(mirror: pb.Mirror, glyphs: Glyphs) -> list[Text]:
+    cycles = [cycle for cycle in mirror.recent if cycle.state == "committed"][:HISTORY][::-1]
+    if len(cycles) < 2:
+        return []
+    tracks: list[tuple[str, list[float], str]] = [
+        ("lag", [c.lag_ms for c in cycles], human_duration(max(c.lag_ms for c in cycles) / 1e3)),
+        (
+            "pause",
+            [c.freeze_pause_us for c in cycles],
+            human_duration(max(c.freeze_pause_us for c in cycles) / 1e6),
+        ),
+        ("sent", [c.sent_bytes for c in cycles], human_size(max(c.sent_bytes for c in cycles))),
+    ]
+    return [
+        Text.assemble((f"{name} ", "dim"), (sparkline(values, glyphs), "cyan"), (f" {most}", "dim"))
+        for name, values, most in tracks
+    ]
+
+
+def _item(label: str, value: str, style: str = "") -> Text:
+    return Text.assemble((f"{label} ", "dim"), (value, style))
+
+
+def _flow(items: Sequence[Text], width: int) -> Iterator[Text]:
+    """Items side by side, three spaces apart, on as many lines as they need."""
+    line = Text(INDENT)
+    for item in items:
+        gap = "   " if line.plain.strip() else ""
+        if gap and len(line.plain) + len(gap) + len(item.plain) > width:
+            yield line
+            line, gap = Text(INDENT), ""
+        line.append(gap)
+        line.append_text(item)
+    if line.plain.strip():
+        yield line
+
+
+def _spread(left: Text, right: Text, width: int) -> Text:
+    gap = max(width - len(left.plain) - len(right.plain), 1)
+    return Text.assemble(left, " " * gap, right)
+
+
+def _compact(mirrors: Sequence[pb.Mirror], width: int, glyphs: Glyphs) -> list[Text]:
+    rows = [
+        (
+            shortened(mirror.name, 24, glyphs),
+            mirror.state,
+            mirror.phase,
+            mirror.health,
+            words.number(mirror.committed),
+            words.lag(mirror),
+            _percent(mirror),
+        )
+        for mirror in mirrors
+    ]
+    header = ("MIRROR", "STATE", "PHASE", "HEALTH", "GEN", "LAG", "COPY")
+    head, *body = columns(header, rows, right="GEN LAG COPY").split("\n")
+    lines = [Text(shortened(head, width, glyphs), style="dim")]
+    for mirror, line in zip(mirrors, body, strict=True):
+        style = "" if mirror.health == "OK" else HEALTH_STYLES.get(mirror.health, "")
+        lines.append(Text(shortened(line, width, glyphs), style=style))
+    return lines
+
+
+def _percent(mirror: pb.Mirror) -> str:
+    if not _is_copying(mirror):
+        return ""
+    return f"{100 * mirror.current.done_bytes // mirror.current.total_bytes} %"
+
+
+def _cycles(mirror: pb.Mirror, width: int, room: int, glyphs: Glyphs) -> list[Text]:
+    if room < 4 or not mirror.recent:
+        return []
+    rows = [words.cycle_row(cycle) for cycle in mirror.recent[: room - 2]]
+    head, *body = columns(words.CYCLE_HEADER, rows, right=words.CYCLE_RIGHT).split("\n")
+    return [
+        Text(),
+        Text(shortened(head, width, glyphs), style="dim"),
+        *(Text(shortened(line, width, glyphs)) for line in body),
+    ]
