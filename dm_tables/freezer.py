@@ -1,0 +1,293 @@
+"""The daemon's side of freezing: starts the freezer and its guard, asks, and knows what became.
+
+Neither process dies with the daemon: they end when their sockets do, after a window that is
+under way. Under systemd keep KillMode=control-group: both ignore SIGTERM and leave by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from dm_tables import messages
+from dm_tables.errors import FrazilError, Unavailable
+from dm_tables.ioctl import CONTROL, Control, DeviceMapper
+from dm_tables.messages import Message
+from dm_tables.table import devno_of
+from dm_tables.window import FreezePlan, FreezeResult, HeadPlan, Step, Token
+
+START_LIMIT = 60.0
+"""Seconds that the processes have to come up."""
+
+AFTER_DEADLINE = 15.0
+"""Seconds past sync and deadline after which a freezer that says nothing is given up."""
+
+LOCK_POLL = 0.05
+
+
+class On(Enum):
+    """Which table a head was found on after a freeze that failed."""
+
+    OLD = "old"
+    NEW = "new"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadState:
+    """A head after a freeze that failed."""
+
+    name: str
+    table: On
+    suspended: bool
+
+
+class FreezerUnavailable(Unavailable):
+    """The freezer's processes cannot be started, or one of a former daemon will not go."""
+
+
+class FreezeFailed(Unavailable):
+    """A freeze did not go through; ``heads`` says how each head was found afterwards.
+
+    Unless ``step`` is ``RESUME`` or ``GUARD`` died with it, every head is on its old table. A
+    head on its new table is there after its layer was flushed: never a swap without a flush.
+    """
+
+    def __init__(self, what: str, hint: str, step: Step, heads: tuple[HeadState, ...]) -> None:
+        super().__init__(what, hint)
+        self.step = step
+        self.heads = heads
+
+
+class Freezer:
+    """Freezes groups of heads, one at a time; starts its processes when it has none.
+
+    :param control: the device-mapper's control node.
+    :param lock: a file that the processes keep locked, so that a daemon started anew waits for
+        the window of its predecessor; None for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        control: Path = CONTROL,
+        lock: Path | None = None,
+        dm: Callable[[Path], DeviceMapper] = Control,
+    ) -> None:
+        self._control = control
+        self._lock = lock
+        self._open_dm = dm
+        self._mutex = threading.Lock()
+        self._channel: socket.socket | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.locked_in_memory = False
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The freezer's and the guard's process ids, while they run."""
+        return tuple(process.pid for process in self._processes)
+
+    def start(self) -> None:
+        """Start the processes unless they run; waits for those of a former daemon to go.
+
+        :raises FreezerUnavailable: no device-mapper, or they do not come up.
+        """
+        with self._mutex:
+            self._start()
+
+    def freeze(self, plan: FreezePlan) -> FreezeResult:
+        """Freeze every head of ``plan`` at one instant; its next table is loaded already.
+
+        :raises FreezeFailed: see there for what state the heads are in.
+        :raises FreezerUnavailable: there is no freezer; nothing was touched.
+        """
+        with self._mutex:
+            self._start()
+            answer = self._asked(plan)
+            if answer is None:
+                self._give_up(plan)
+                raise self._failure(plan, Step.GUARD, -1, 0, "the freezer died or hung")
+            if "failed" in answer:
+                step = Step(answer["failed"])
+                raise self._failure(plan, step, answer["head"], answer["errno"], "")
+            return FreezeResult(
+                frozen_at=answer["frozen_at"],
+                pause_us=answer["pause_us"],
+                suspended_us=tuple(answer["suspended_us"]),
+                fsync_us=answer["fsync_us"],
+                sync_us=answer["sync_us"],
+            )
+
+    def close(self) -> None:
+        """Let the processes go; a window under way is finished first."""
+        with self._mutex:
+            self._leave(AFTER_DEADLINE)
+
+    def _start(self) -> None:
+        if self._channel is not None and all(p.poll() is None for p in self._processes):
+            return
+        self._leave(AFTER_DEADLINE)
+        token = Token.create()
+        daemon, freezer = messages.pair()
+        above, below = messages.pair()
+        lock = self._locked()
+        try:
+            control = str(self._control)
+            self._spawn("guard", [control], [below.fileno(), token.fd], lock)
+            fds = [freezer.fileno(), above.fileno(), token.fd]
+            self._spawn("freezing", [control], fds, lock)
+        finally:
+            for end in (freezer, above, below):
+                end.close()
+            os.close(token.fd)
+            if lock is not None:
+                os.close(lock)
+        self._channel = daemon
+        self._greet(daemon)
+
+    def _spawn(self, module: str, words: list[str], fds: list[int], lock: int | None) -> None:
+        # Without site packages, and from this very package whatever the daemon's path is.
+        argv = [sys.executable, "-S", "-P", "-m", f"dm_tables.{module}", *words, *map(str, fds)]
+        package = str(Path(__file__).resolve().parent.parent)
+        process = subprocess.Popen(
+            argv,
+            pass_fds=fds if lock is None else [*fds, lock],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"},
+            start_new_session=True,
+        )
+        self._processes.append(process)
+
+    def _greet(self, daemon: socket.socket) -> None:
+        try:
+            ready = messages.receive(daemon, START_LIMIT)
+        except TimeoutError:
+            ready = None
+        if ready is None or not ready["ready"]:
+            self._leave(1.0)
+            number = ready["errno"] if ready else 0
+            why = os.strerror(number) if number else "they do not answer"
+            raise FreezerUnavailable(
+                f"the freezer cannot be started: {self._control}: {why}",
+                "device-mapper must be in the kernel (dm-mod), and frazild must run as root",
+            )
+        self.locked_in_memory = ready["locked"]
+
+    def _locked(self) -> int | None:
+        """A descriptor with the lock, to be shared by both processes."""
+        if self._lock is None:
+            return None
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        patience = time.monotonic() + START_LIMIT
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < patience:
+                    time.sleep(LOCK_POLL)
+                    continue
+                os.close(descriptor)
+                raise FreezerUnavailable(
+                    f"a freezer of a former daemon still has {self._lock}",
+                    "it is stuck in the kernel, likely on a disk that hangs: see dmesg",
+                ) from None
+            return descriptor
+
+    def _asked(self, plan: FreezePlan) -> Message | None:
+        assert self._channel is not None
+        budget = plan.sync_seconds + plan.deadline_seconds
+        request = {
+            "heads": [head.name for head in plan.heads],
+            "layers": [head.rsv_path for head in plan.heads],
+            "mountpoints": [str(point) for head in plan.heads for point in head.mountpoints],
+            "lockfs": plan.lockfs,
+            "deadline_ns": int(plan.deadline_seconds * 1e9),
+            "not_after": time.monotonic_ns() + int(plan.sync_seconds * 1e9),
+        }
+        try:
+            messages.send(self._channel, request)
+            return messages.receive(self._channel, budget + AFTER_DEADLINE)
+        except OSError:
+            return None
+
+    def _give_up(self, plan: FreezePlan) -> None:
+        """End a freezer that died or hangs; the guard frees the heads, and is waited for."""
+        for process in self._processes[1:]:
+            process.kill()
+        self._leave(plan.deadline_seconds + AFTER_DEADLINE)
+
+    def _leave(self, patience: float) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        end = time.monotonic() + patience
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
+        self._processes.clear()
+
+    def _failure(
+        self, plan: FreezePlan, step: Step, head: int, errno: int, why: str
+    ) -> FreezeFailed:
+        heads = tuple(self._found(head) for head in plan.heads)
+        reason = why or _REASONS[step]
+        whose = f" at {plan.heads[head].name}" if head >= 0 else ""
+        cause = f": {os.strerror(errno)}" if errno else ""
+        return FreezeFailed(
+            f"the freeze failed{whose}: {reason}{cause}; {_summary(heads)}",
+            _HINTS.get(step, ""),
+            step,
+            heads,
+        )
+
+    def _found(self, head: HeadPlan) -> HeadState:
+        try:
+            dm = self._open_dm(self._control)
+        except OSError:
+            return HeadState(head.name, On.UNKNOWN, False)
+        with contextlib.closing(dm):
+            try:
+                old = f"linear {devno_of(head.rsv_path)} "
+                lines = dm.table(head.name)
+                table = On.OLD if all(old in line for line in lines) else On.NEW
+                return HeadState(head.name, table, dm.state(head.name).suspended)
+            except (OSError, FrazilError):
+                return HeadState(head.name, On.UNKNOWN, False)
+
+
+_REASONS = {
+    Step.CHECK: "it must run, with its next table loaded",
+    Step.SYNC: "what is dirty could not be written out in time",
+    Step.GUARD: "the guard does not answer",
+    Step.SUSPEND: "it cannot be suspended",
+    Step.FLUSH: "the layer below cannot be flushed",
+    Step.DEADLINE: "the pause reached its deadline",
+    Step.RESUME: "the kernel refused its next table",
+}
+
+_HINTS = {
+    Step.SYNC: "the disk is slow or fails: see dmesg",
+    Step.SUSPEND: "EBUSY means that the filesystem on it is frozen already: fsfreeze --unfreeze",
+    Step.FLUSH: "the pool's disk fails: see dmesg",
+    Step.DEADLINE: "the disk is slow: raise the freeze's deadline, or write less at once",
+}
+
+
+def _summary(heads: tuple[HeadState, ...]) -> str:
+    tables = {head.table for head in heads}
+    suspended = [head.name for head in heads if head.suspended]
+    where = f"on {tables.pop().value} tables" if len(tables) == 1 else "on different tables"
+    tail = f", and {', '.join(suspended)} is still suspended" if suspended else ""
+    return f"the heads go on {where}{tail}"

@@ -1,0 +1,194 @@
+"""The freezer's process: small, locked in memory, with everything opened before it is needed.
+
+It outlives the daemon inside a window: it finishes, and goes when nobody is left to ask it.
+``python -m dm_tables.freezing`` is started by :mod:`dm_tables.freezer`, with the guard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dm_tables import messages
+from dm_tables.hardening import harden, syncfs, urgent
+from dm_tables.ioctl import Control, DeviceMapper
+from dm_tables.messages import Message
+from dm_tables.window import Failure, Step, Token, Window
+
+SYNC_ROUNDS = 3
+"""Times a filesystem is written out before the pause, while a round takes long."""
+
+SYNC_SHORT = 0.05
+"""Seconds of a round after which another one would save nothing."""
+
+GUARD_ANSWER = 10.0
+"""Seconds that the guard has to say that it is armed, or what it did."""
+
+
+class Refused(Exception):
+    """The freeze failed before any head was suspended."""
+
+    def __init__(self, step: Step, head: int = -1, errno: int = 0) -> None:
+        super().__init__(step)
+        self.failure = Failure(step, head, errno)
+
+
+class Freezing:
+    """Serves the daemon's requests until the daemon goes away."""
+
+    def __init__(
+        self, daemon: socket.socket, guard: socket.socket, dm: DeviceMapper, token: Token
+    ) -> None:
+        self._daemon = daemon
+        self._guard = guard
+        self._dm = dm
+        self._token = token
+
+    def serve(self) -> None:
+        """Freeze when asked; returns when the daemon is gone."""
+        while (request := messages.receive(self._daemon)) is not None:
+            try:
+                answer = self._freeze(request)
+            except Refused as refused:
+                answer = _failed(refused.failure)
+            with contextlib.suppress(OSError):
+                messages.send(self._daemon, answer)
+            gc.collect()
+
+    def _freeze(self, request: Message) -> Message:
+        names: list[str] = request["heads"]
+        self._dm.prepare(names, lockfs=request["lockfs"])
+        self._check(names)
+        with _opened(request["layers"], os.O_RDONLY) as layers:
+            sync_us = _written_out(request, layers)
+            if time.monotonic_ns() > request["not_after"]:
+                raise Refused(Step.SYNC)
+            self._check(names)
+            with urgent():
+                return self._guarded(names, layers, request["deadline_ns"], sync_us)
+
+    def _check(self, names: Sequence[str]) -> None:
+        """Every head must run, with a table waiting to be swapped in."""
+        for index, name in enumerate(names):
+            try:
+                state = self._dm.state(name)
+            except OSError as error:
+                raise Refused(Step.CHECK, index, error.errno or 0) from error
+            if state.suspended or not state.live or not state.inactive:
+                raise Refused(Step.CHECK, index)
+
+    def _guarded(
+        self, names: Sequence[str], layers: Sequence[int], length: int, sync_us: int
+    ) -> Message:
+        self._token.put()
+        deadline = time.monotonic_ns() + length
+        window = Window(self._dm, names, layers, self._token, deadline)
+        self._ask_guard(
+            {"do": "arm", "heads": list(names), "deadline": deadline, "pid": os.getpid()}
+        )
+        window.run()
+        with contextlib.suppress(Refused):
+            self._ask_guard({"do": "disarm"})
+        self._token.take()
+        if window.failure is not None:
+            return _failed(window.failure)
+        result = window.result(sync_us)
+        return {
+            "frozen_at": result.frozen_at,
+            "pause_us": result.pause_us,
+            "suspended_us": list(result.suspended_us),
+            "fsync_us": result.fsync_us,
+            "sync_us": result.sync_us,
+        }
+
+    def _ask_guard(self, message: Message) -> None:
+        try:
+            messages.send(self._guard, message)
+            answer = messages.receive(self._guard, GUARD_ANSWER)
+        except OSError as error:
+            raise Refused(Step.GUARD, -1, error.errno or 0) from error
+        if answer is None:
+            raise Refused(Step.GUARD)
+
+
+def _written_out(request: Message, layers: Sequence[int]) -> int:
+    """Write out what is dirty while writers run, so that the pause has little left to write.
+
+    :return: microseconds. :raises Refused: a disk failed.
+    """
+    began = time.monotonic_ns()
+    try:
+        if request["lockfs"]:
+            with _opened(request["mountpoints"], os.O_RDONLY | os.O_DIRECTORY) as mounted:
+                for descriptor in mounted:
+                    _sync_mounted(descriptor)
+        for index, descriptor in enumerate(layers):
+            _flush(index, descriptor)
+    except OSError as error:
+        raise Refused(Step.SYNC, -1, error.errno or 0) from error
+    return (time.monotonic_ns() - began) // 1000
+
+
+def _sync_mounted(descriptor: int) -> None:
+    for _ in range(SYNC_ROUNDS):
+        began = time.monotonic()
+        syncfs(descriptor)
+        if time.monotonic() - began < SYNC_SHORT:
+            return
+
+
+def _flush(index: int, descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise Refused(Step.SYNC, index, error.errno or 0) from error
+
+
+@contextmanager
+def _opened(paths: Sequence[str], flags: int) -> Iterator[list[int]]:
+    descriptors: list[int] = []
+    try:
+        for index, path in enumerate(paths):
+            try:
+                descriptors.append(os.open(path, flags | os.O_CLOEXEC))
+            except OSError as error:
+                raise Refused(Step.CHECK, index, error.errno or 0) from error
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _failed(failure: Failure) -> Message:
+    return {"failed": failure.step.value, "head": failure.head, "errno": failure.errno}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``python -m dm_tables.freezing CONTROL DAEMON-FD GUARD-FD TOKEN-FD``."""
+    control, daemon_fd, guard_fd, token_fd = arguments
+    daemon = socket.socket(fileno=int(daemon_fd))
+    guard = socket.socket(fileno=int(guard_fd))
+    locked = harden()
+    ready = messages.receive(guard, GUARD_ANSWER)
+    if ready is None or not ready["ready"]:
+        messages.send(daemon, ready or {"ready": False, "errno": 0})
+        return 1
+    try:
+        dm = Control(Path(control))
+    except OSError as error:
+        messages.send(daemon, {"ready": False, "errno": error.errno})
+        return 1
+    messages.send(daemon, {"ready": True, "locked": locked and ready["locked"]})
+    Freezing(daemon, guard, dm, Token(int(token_fd))).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
