@@ -1,0 +1,112 @@
+"""The mirror's cycles as the demo shows them: a row each, once it is verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from control.units_text import human_size
+
+from .screen import Column
+
+COLUMNS: Final = (
+    Column("generation", 10),
+    Column("kind", 8),
+    Column("pause", 9),
+    Column("chunks", 7),
+    Column("changed", 10),
+    Column("sent", 10),
+    Column("seconds", 8),
+    Column("lag", 7),
+    Column("verified", 9),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One cycle, from ``frazil mirror status --json``. Sizes in bytes, times in seconds."""
+
+    generation: int
+    uuid: str
+    frozen_at: float
+    kind: str
+    state: str
+    pause: float
+    chunks: int
+    changed: int
+    sent: int
+    done: int
+    total: int
+    copying: float
+    lag: float
+    verified: str
+
+    @staticmethod
+    def of(document: Mapping[str, Any]) -> Cycle:
+        """From the JSON of a ``Cycle`` message."""
+        generation = document["generation"]
+        return Cycle(
+            generation=generation["number"],
+            uuid=generation["uuid"],
+            frozen_at=seconds_of(generation["frozen_at"]),
+            kind=document["kind"],
+            state=document["state"],
+            pause=document["freeze_pause_us"] / 1e6,
+            chunks=document["chunks"],
+            changed=document["changed_bytes"],
+            sent=document["sent_bytes"],
+            done=document["done_bytes"],
+            total=document["total_bytes"],
+            copying=document["copy_ms"] / 1e3,
+            lag=document["lag_ms"] / 1e3,
+            verified=document["verified"],
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing about it will change any more."""
+        return self.state == "committed" and self.verified != "unverified"
+
+    def cells(self) -> list[str]:
+        """Its row."""
+        return [
+            str(self.generation),
+            self.kind,
+            f"{self.pause * 1e3:.1f} ms",
+            str(self.chunks),
+            human_size(self.changed),
+            human_size(self.sent),
+            f"{self.copying:.1f}",
+            f"{self.lag:.1f} s",
+            self.verified,
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorNow:
+    """A mirror at this moment. ``recent`` is oldest first."""
+
+    committed: int
+    problem: str
+    current: Cycle | None
+    recent: tuple[Cycle, ...]
+
+    @staticmethod
+    def of(document: Mapping[str, Any]) -> MirrorNow:
+        """From the JSON of a ``Mirror`` message."""
+        committed, current = document["committed"], document["current"]
+        # A cycle without a generation is one that was not frozen yet.
+        running = current is not None and current["generation"] is not None
+        return MirrorNow(
+            committed=committed["number"] if committed else 0,
+            problem=document["problem"],
+            current=Cycle.of(current) if running else None,
+            recent=tuple(Cycle.of(cycle) for cycle in reversed(document["recent"])),
+        )
+
+
+def seconds_of(stamp: str | None) -> float:
+    """An ISO 8601 time as seconds since the epoch; 0 for none."""
+    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
