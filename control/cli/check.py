@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import click
 
@@ -56,7 +57,25 @@ class Finding:
     limits: Limits
 
 
-@click.command("check", cls=ManCommand, examples=EXAMPLES, exits=None)
+class CheckCommand(ManCommand):
+    """A wrong command line is UNKNOWN: its usual code would read as CRITICAL."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse ``args``. :raises click.exceptions.Exit: with 3, they cannot be meant."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            data(f"FRAZIL UNKNOWN - {error.format_message()}")
+            raise click.exceptions.Exit(Level.UNKNOWN) from None
+
+
+@click.command("check", cls=CheckCommand, examples=EXAMPLES, exits=None)
 @click.argument("names", nargs=-1, metavar="[MIRROR]...")
 @click.option("--warning", type=DURATION, metavar="DURATION", help="Oldest copy without WARNING.")
 @click.option("--critical", type=DURATION, metavar="DURATION", help="Oldest without CRITICAL.")
@@ -72,8 +91,10 @@ def check(
     """Check the copies' age for Nagios.
 
     Prints one line, with performance data, and exits with 0 OK, 1 WARNING, 2 CRITICAL or
-    3 UNKNOWN; 2 also stands for a command line that cannot be meant. A mirror is too old at 2 times its interval (WARNING) and at 3 times (CRITICAL), an interval
-    of under a minute counting as one; one that runs on demand, and a replica, only against
+    3 UNKNOWN, as monitoring plugins do.
+
+    A mirror is too old at 2 times its interval (WARNING) and at 3 times (CRITICAL), an interval
+    of under a minute counting as one; a mirror that runs on demand, and a replica, only against
     limits that are given. A mirror whose health is ERROR is CRITICAL; one that is DEGRADED, or
     does not run, is WARNING.
     """
