@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from control.blocks import BlockSet
 from control.context import Context
 from control.copying import Copier, CopyProgress
 from control.limiter import RateLimiter
@@ -27,8 +28,6 @@ from dm_tables.errors import FrazilError, Kind, Precondition, Unavailable
 
 log = logging.getLogger("frazil.mirror")
 
-FIRST_RETRY_SECONDS = 1.0
-LAST_RETRY_SECONDS = 60.0
 IDLE_POLL_SECONDS = 0.5
 IDLE_FREEZE_SECONDS = 60.0
 LAYERS_AT_MOST = 8
@@ -61,10 +60,11 @@ class MirrorWorker(threading.Thread):
         self.volume = volume
         self.context = context
         self.now = Now()
-        self.limiter = RateLimiter(self.record.rate_bytes)
-        self.changed = threading.Condition()
-        self._committed = committed
         self._cancel = threading.Event()
+        self.limiter = RateLimiter(self.record.rate_bytes or context.config.copy.rate, self._cancel)
+        self.changed = threading.Condition()
+        self.copying = threading.Lock()
+        self._committed = committed
         self._asked_at = 0.0
         self._asked_number = 0
         self._attempts = 0
@@ -77,6 +77,13 @@ class MirrorWorker(threading.Thread):
         if record is None:
             raise Precondition(f"mirror {self.mirror} is gone")
         return record
+
+    def lacking_bytes(self) -> int:
+        """Bytes that the replica lacks beyond the layers; the whole volume if that is unknown."""
+        record = self.record
+        if record.lacking_all:
+            return self.volume.record.size
+        return BlockSet(record.lacking).length
 
     # What others ask of it.
 
@@ -132,7 +139,9 @@ class MirrorWorker(threading.Thread):
             self.now.phase = "idle"
             return 0.0
         self._attempts += 1
-        wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._attempts - 1, 10))
+        settings = self.context.config.copy
+        wait = settings.retry_first * 2.0 ** min(self._attempts - 1, 20)
+        wait = min(settings.retry_longest, wait)
         wait *= random.uniform(0.8, 1.2)  # noqa: S311
         if str(error) != self.now.problem:
             self.context.events.add("warning", self.mirror, error.name, str(error))
@@ -157,8 +166,8 @@ class MirrorWorker(threading.Thread):
                 if self.now.phase != "merging":
                     self.now.phase = "idle"
                 return wait
-            generation = self._freeze()
-        self._copy(self.record, generation)
+        with self.copying:
+            self._copy(self.record, generation or self._freeze())
         return 0.0
 
     def _broken(self) -> float:
@@ -194,7 +203,7 @@ class MirrorWorker(threading.Thread):
         live = next((r for r in self.volume.layers if r.state is LayerState.LIVE), None)
         if live is None:
             return True
-        with self.volume.reader(live, live=True) as store:
+        with self.volume.reader(live) as store:
             return store.count() > 0
 
     def _freeze(self) -> GenerationRecord:

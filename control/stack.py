@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from control.pool.loops import attach_loop, detach_loop, find_loop
 from control.pool.pool import Pool
@@ -47,7 +48,7 @@ class StackDevices:
         self, name: str, uuid: str, spans: tuple[Span, ...], pool: Pool, dmsetup: Dmsetup
     ) -> None:
         self.name = name
-        self.uuid = uuid
+        self.uuid = UUID(uuid)
         self.spans = spans
         self.pool = pool
         self.dmsetup = dmsetup
@@ -80,17 +81,16 @@ class StackDevices:
 
     def linear_over(self, device: Device) -> Table:
         """A linear over the whole of another device of the stack."""
-        return Table((Segment(Sectors(0), self.length, Linear(device.devno, Sectors(0))),))
+        return Table.single(self.length, Linear(device.devno, Sectors(0)))
 
     def snapshot_table(self, layer: StackLayer) -> Table:
         """Layer device ``layer.sequence``: persistent, with overflow, so that reads go on."""
         target = Snapshot(
             origin=self.layer(layer.sequence - 1).devno,
             cow=self.pool.open(layer.object_name).attach(),
-            persistent="PO",
             chunk=bytes_to_sectors(layer.chunk),
         )
-        return Table((Segment(Sectors(0), self.length, target),))
+        return Table.single(self.length, target)
 
     def push(self, layer: StackLayer) -> Device:
         """Make layer device ``layer.sequence`` over the one below it; nothing moves onto it."""

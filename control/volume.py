@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from control import cycle
 from control.blocks import BlockSet
@@ -19,11 +20,13 @@ from control.mounts import mountpoints_of
 from control.pool.sizing import initial_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
 from control.stack import StackDevices, StackLayer
-from control.store.blank import blank
-from control.store.layout import header_present
-from control.store.reader import StoreReader
+from control.store.direct import DirectFile
+from control.store.errors import BlankStore
+from control.store.reader import StoreReader, read_header
+from control.store.scrub import blank
 from dm_tables.device import Device
 from dm_tables.errors import FrazilError, Precondition
+from dm_tables.status import SnapshotStatus, parse_snapshot
 from dm_tables.units import Bytes
 from dm_tables.window import FreezePlan, HeadPlan
 
@@ -88,10 +91,10 @@ class Volume:
         """The device that shows a generation: unchanging as long as it is held or newest."""
         return self.stack.layer(generation - 1)
 
-    def reader(self, layer: LayerRecord, *, live: bool = False) -> StoreReader:
+    def reader(self, layer: LayerRecord) -> StoreReader:
         """The exception store of a layer; the caller closes it."""
         path = self.context.pool.open(layer.object_name).path
-        return StoreReader(path, self.record.size, layer.chunk, live=live)
+        return StoreReader(path, self.record.size, layer.chunk)
 
     @contextmanager
     def hold(self, generation: int) -> Iterator[None]:
@@ -129,9 +132,8 @@ class Volume:
     def _settle_at_boot(self, prepared: LayerRecord) -> None:
         """A layer the kernel once activated may hold writes: its freeze counts."""
         pool = self.context.pool
-        if prepared.object_name in pool.list() and header_present(
-            pool.open(prepared.object_name).path
-        ):
+        there = prepared.object_name in pool.list()
+        if there and _was_activated(pool.open(prepared.object_name).path):
             self._freeze_happened(prepared, time.time(), pause_us=0)
         else:
             self._forget_prepared(prepared)
@@ -217,7 +219,9 @@ class Volume:
 
     def _allocate(self, layer: LayerRecord) -> None:
         pool = self.context.pool
-        size = initial_size(self.record.size, layer.chunk, pool.free(), self.context.config.pool)
+        size = initial_size(
+            self.record.size, layer.chunk, pool.free(), self.context.config.pool, pool.granularity
+        )
         self._delete_object(layer)
         created = pool.create(layer.object_name, size)
         blank(created.path, layer.chunk)
@@ -250,38 +254,51 @@ class Volume:
         return cycle.mergeable(self.record.bottom, self.layers, mirrors, held)
 
     def merge_lowest(
-        self, layer: LayerRecord, limiter: RateLimiter, cancelled: Callable[[], bool]
-    ) -> bool:
+        self,
+        layer: LayerRecord,
+        limiter: RateLimiter,
+        brake: Callable[[], None] = lambda: None,
+    ) -> None:
         """Fold the lowest auxiliary volume into the spans (figure 7D, claim 19), then drop it.
 
-        Safe to be killed at any point and to be done again. :return: False if cancelled.
+        Safe to be killed at any point and to be done again.
+
+        :param brake: called after every few MiB.
+        :raises Interrupted: the limiter's stop is set; nothing is lost.
         """
         with self._merging:
-            with self.reader(layer) as store:
-                result = merge(
-                    store,
-                    self.stack.spans,
-                    limiter=limiter,
-                    progress=self._merge_progress,
-                    cancelled=cancelled,
-                )
-            if result.cancelled:
-                return False
+            self._copy_into_spans(layer, limiter, brake)
             self._merged(layer)
-            return True
 
-    def _merge_progress(self, done: int, total: int) -> None:
-        self.merged_chunks = (done, total)
+    def _copy_into_spans(
+        self, layer: LayerRecord, limiter: RateLimiter, brake: Callable[[], None]
+    ) -> None:
+        total = self.frozen_chunks(layer)
+
+        def progress(done: int, _: Bytes) -> None:
+            self.merged_chunks = (done, total)
+            brake()
+
+        with self.reader(layer) as store:
+            merge(store, self.stack.spans, limiter=limiter, progress=progress)
+
+    def frozen_chunks(self, layer: LayerRecord) -> int:
+        """How many chunks a layer holds; reads its metadata."""
+        with self.reader(layer) as store:
+            return store.count()
 
     def _merged(self, layer: LayerRecord) -> None:
         """The spans hold the layer's every chunk on stable storage: journal it, then drop it."""
-        journal = self.context.journal
-        with journal.transaction():
-            journal.save_layer(dataclasses.replace(layer, state=LayerState.MERGED))
-            journal.set_bottom(self.name, layer.sequence)
+        with self.context.journal.transaction():
+            self._journal_merged(layer)
         with self.tables:
             self.stack.settle(layer.sequence)
             self._drop_merged()
+
+    def _journal_merged(self, layer: LayerRecord) -> None:
+        journal = self.context.journal
+        journal.save_layer(dataclasses.replace(layer, state=LayerState.MERGED))
+        journal.set_bottom(self.name, layer.sequence)
 
     def _drop_merged(self) -> None:
         """Delete auxiliary volumes that are merged; their layer devices must not use them."""
@@ -305,13 +322,88 @@ class Volume:
         if not lacking:
             return
         changed = BlockSet()
-        with self.reader(layer, live=True) as store:
+        with self.reader(layer) as store:
             for area in store.areas():
                 changed.add_chunks(area.old, layer.chunk)
         for mirror in lacking:
             total = BlockSet(mirror.lacking)
             total.update(changed)
             journal.change_mirror(mirror.name, lacking=total.serialise())
+
+    # Without room.
+
+    @contextmanager
+    def stalling(self) -> Iterator[Callable[[], None]]:
+        """Gives a way to make the head's writers wait; on leaving they go on, whatever happened."""
+
+        def stall() -> None:
+            if not self.stalled:
+                self.stalled = True
+                self.context.dmsetup.suspend(self.stack.head.name, nolockfs=True)
+                self.context.events.add(
+                    "warning", self.name, "stalled", "writers wait: the pool has no room"
+                )
+
+        try:
+            yield stall
+        finally:
+            if self.stalled:
+                info = self.stack.head.info()
+                if info is not None and info.suspended:
+                    self.context.dmsetup.resume(self.stack.head.name)
+                self.stalled = False
+
+    def fold(self, limiter: RateLimiter) -> GenerationRecord | None:
+        """Merge the live layer itself, with the head suspended, and start over on a new one.
+
+        Needs no more room than the layer had. The caller has suspended the head and resumes it
+        if this fails. Where not even a new layer can be had, the head goes on untracked, and its
+        mirrors need a whole copy.
+
+        :return: the generation that the folding froze; None if the head goes on untracked.
+        """
+        journal = self.context.journal
+        with self.tables, self._merging:
+            live = next(r for r in self.layers if r.state is LayerState.LIVE)
+            with DirectFile(self.stack.layer(live.sequence).path) as device:
+                device.fsync()
+            self.remember(live)
+            self._copy_into_spans(live, limiter, lambda: None)
+            tracked = [m for m in journal.mirrors() if m.volume == self.name and not m.lacking_all]
+            with journal.transaction():
+                for mirror in tracked:
+                    journal.change_mirror(mirror.name, lacking_all=True)
+                self._journal_merged(live)
+            self.stack.settle(live.sequence)
+            self._drop_merged()
+            return self._start_over([mirror.name for mirror in tracked])
+
+    def _start_over(self, tracked: list[str]) -> GenerationRecord | None:
+        """Put the suspended head on a new layer, and resume it there."""
+        journal, head = self.context.journal, self.stack.head
+        try:
+            prepared = self._prepare()
+        except FrazilError as error:
+            self.context.events.add(
+                "error", self.name, "untracked", f"writes are not tracked any more: {error}"
+            )
+            return None
+        layer = self.stack.push(_in_stack(prepared))
+        self.context.dmsetup.load(head.name, self.stack.linear_over(layer))
+        self.context.dmsetup.resume(head.name)
+        with journal.transaction():
+            self._freeze_happened(prepared, time.time(), pause_us=0)
+            for name in tracked:
+                journal.change_mirror(name, lacking_all=False)
+        return self._generation_of(prepared)
+
+    def layer_status(self, layer: LayerRecord) -> SnapshotStatus:
+        """How full a layer is, as the kernel has it.
+
+        :raises DeviceMissing: the layer has no device.
+        """
+        lines = self.stack.layer(layer.sequence).status()
+        return parse_snapshot(lines[0].text)
 
     # Giving back.
 
@@ -343,7 +435,7 @@ class Volume:
         layers = self.layers
         for done, layer in enumerate(layers):
             progress(done, len(layers))
-            self.merge_lowest(layer, RateLimiter(0), lambda: False)
+            self.merge_lowest(layer, RateLimiter())
         with self.tables:
             self.stack.disassemble(self.record.bottom, [])
             self.context.journal.remove_volume(self.name)
@@ -352,6 +444,16 @@ class Volume:
     def size_of_layer(self, sequence: int) -> Bytes:
         """The size of an auxiliary volume."""
         return Bytes(self.context.pool.open(f"{self.name}.{sequence}").size())
+
+
+def _was_activated(store: Path) -> bool:
+    """Whether the kernel ever made ``store`` a store: only then can it hold writes."""
+    try:
+        with DirectFile(store) as file:
+            read_header(file)
+    except BlankStore:
+        return False
+    return True
 
 
 def _in_stack(record: LayerRecord) -> StackLayer:

@@ -249,10 +249,12 @@ class UpdateMirrorRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., peer: _Optional[str] = ..., verify: _Optional[bool] = ...) -> None: ...
 
 class StartMirrorRequest(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "whole")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    whole: bool
+    def __init__(self, name: _Optional[str] = ..., whole: _Optional[bool] = ...) -> None: ...
 
 class SyncNowRequest(_message.Message):
     __slots__ = ("name", "wait")

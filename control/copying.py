@@ -1,0 +1,210 @@
+"""One generation brought to one replica (figure 8, steps 212 and 226)."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import grpc
+
+from control import VERSION, cycle
+from control.blocks import BlockSet, Extent
+from control.context import Context
+from control.limiter import RateLimiter
+from control.records import CycleKind, GenerationRecord, LayerRecord, MirrorRecord
+from control.store.direct import DirectFile
+from control.volume import Volume
+from control.wire.batches import Checkpoint
+from control.wire.channel import connect
+from control.wire.deltas import Delta, ImageDelta, StoreDelta
+from control.wire.extents import data_extents
+from control.wire.peers import Me, greet, peer_error
+from control.wire.send import SendProgress, send
+from dm_tables.errors import NotFound
+from proto.frazil.v1 import replica_pb2
+from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
+
+LOGICAL_BLOCK = 512
+
+
+@dataclass(slots=True)
+class CopyProgress:
+    """How far a copy is, in bytes; ``started`` and ``seconds`` of the monotonic clock."""
+
+    done: int = 0
+    total: int = 0
+    sent: int = 0
+    started: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Bytes of the delta a second, so far."""
+        elapsed = time.monotonic() - self.started
+        return self.done / elapsed if self.started and elapsed > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """What a copy came to. Sizes in bytes, time in seconds; ``resumed`` runs were there already."""
+
+    chunks: int
+    changed_bytes: int
+    sent_bytes: int
+    payload_bytes: int
+    seconds: float
+    resumed: int
+
+
+class Copier:
+    """Sends one generation; may be run again for the same one, and goes on where it was."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        mirror: MirrorRecord,
+        generation: GenerationRecord,
+        context: Context,
+        limiter: RateLimiter,
+        cancel: threading.Event,
+    ) -> None:
+        self.volume = volume
+        self.mirror = mirror
+        self.generation = generation
+        self.context = context
+        self.limiter = limiter
+        self.cancel = cancel
+        self.progress = CopyProgress()
+        self.plan = cycle.plan_delta(mirror, generation, volume.layers)
+
+    def run(self) -> CopyResult:
+        """Bring the generation there and wait for its commit.
+
+        :raises FrazilError: see :func:`control.wire.send.send`; what is durable stays.
+        """
+        peer = self.mirror.peer
+        with connect(peer, self.context.config.tls, self.mirror.plaintext) as channel:
+            stub = ReplicaStub(channel)
+            me = Me(self.context.journal.host_uuid, self.context.config.host.name, VERSION)
+            greet(stub, me, peer=peer)
+            self._adopt_standing(stub)
+            self.progress = CopyProgress(started=time.monotonic())
+            with ExitStack() as stack:
+                return self._send(stub, self._delta(stack))
+
+    def _adopt_standing(self, stub: ReplicaStub) -> None:
+        """Plan from where the replica stands: a commit whose answer was lost still counts."""
+        request = replica_pb2.DescribeRequest(volume=self.mirror.replica_volume)
+        try:
+            there = stub.Describe(request, timeout=30)
+        except grpc.RpcError as error:
+            found = peer_error(error, self.mirror.peer)
+            if isinstance(found, NotFound):
+                return
+            raise found from error
+        known = self.context.journal.generations(self.volume.name)
+        ahead = next(
+            (
+                old
+                for old in known
+                if old.uuid == there.newest.uuid
+                and self.mirror.committed_number < old.number < self.generation.number
+            ),
+            None,
+        )
+        if ahead is not None:
+            self.mirror = self.context.journal.change_mirror(
+                self.mirror.name,
+                committed_uuid=ahead.uuid,
+                committed_number=ahead.number,
+                committed_frozen_at=ahead.frozen_at,
+            )
+            self.plan = cycle.plan_delta(self.mirror, self.generation, self.volume.layers)
+
+    def _send(self, stub: ReplicaStub, delta: Delta) -> CopyResult:
+        journal, name, uuid = self.context.journal, self.mirror.name, self.generation.uuid
+        saved = journal.checkpoint(name, uuid)
+        result = send(
+            stub,
+            self._manifest(delta),
+            delta,
+            checkpoint=Checkpoint(*saved) if saved else None,
+            limiter=self.limiter,
+            on_progress=self._progressed,
+            on_checkpoint=lambda mark: journal.save_checkpoint(
+                name, uuid, mark.ordinal, mark.position, mark.digest
+            ),
+            cancel=self.cancel,
+            stall_seconds=self.context.config.copy.stall,
+            peer=self.mirror.peer,
+        )
+        count = delta.count()
+        return CopyResult(
+            chunks=count.chunks,
+            changed_bytes=count.length,
+            sent_bytes=result.sent,
+            payload_bytes=result.plain,
+            seconds=time.monotonic() - self.progress.started,
+            resumed=result.resumed,
+        )
+
+    def _progressed(self, now: SendProgress) -> None:
+        self.progress.done = now.done
+        self.progress.total = now.total
+        self.progress.sent = now.sent
+
+    def _manifest(self, delta: Delta) -> replica_pb2.Manifest:
+        manifest = replica_pb2.Manifest(
+            volume=self.mirror.replica_volume,
+            volume_uuid=self.volume.uuid,
+            base_uuid=self.plan.base_uuid,
+            size_bytes=delta.size,
+            chunk_bytes=delta.chunk,
+            chunks=0 if self.plan.kind is CycleKind.WHOLE else delta.count().chunks,
+            logical_block_bytes=LOGICAL_BLOCK,
+        )
+        manifest.generation.CopyFrom(generation_message(self.generation, self.plan.base_uuid))
+        return manifest
+
+    # What is sent.
+
+    def _delta(self, stack: ExitStack) -> Delta:
+        records = {layer.sequence: layer for layer in self.volume.layers}
+        layers = [records[sequence] for sequence in self.plan.layers]
+        if self.plan.kind is CycleKind.DELTA:
+            return StoreDelta(stack.enter_context(self.volume.reader(layers[0])))
+        image = stack.enter_context(DirectFile(self.volume.image(self.generation.number)))
+        volume = self.volume.record
+        chunk = volume.chunk
+        if self.plan.kind is CycleKind.WHOLE:
+            extents: Iterator[Extent] = heapq.merge(
+                data_extents(self.volume.stack.spans),
+                self._changed(layers, BlockSet()).extents(chunk, volume.size),
+                key=lambda extent: extent.address,
+            )
+        else:
+            lacking = BlockSet(self.mirror.lacking)
+            extents = self._changed(layers, lacking).extents(chunk, volume.size)
+        return ImageDelta(
+            lambda address, length: image.read(address, length), extents, chunk, volume.size
+        )
+
+    def _changed(self, layers: list[LayerRecord], blocks: BlockSet) -> BlockSet:
+        for layer in layers:
+            with self.volume.reader(layer) as store:
+                for area in store.areas():
+                    blocks.add_chunks(area.old, layer.chunk)
+        return blocks
+
+
+def generation_message(record: GenerationRecord, base_uuid: str = "") -> replica_pb2.Generation:
+    """A generation as it travels; ``base_uuid`` is what it was sent on, its parent there."""
+    message = replica_pb2.Generation(
+        number=record.number, uuid=record.uuid, parent_uuid=base_uuid or record.parent_uuid
+    )
+    if record.frozen_at is not None:
+        message.frozen_at.FromNanoseconds(int(record.frozen_at * 1e9))
+    return message

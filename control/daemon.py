@@ -1,0 +1,103 @@
+"""``frazild``: one daemon with both roles, source and replica."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from control import VERSION
+from control.config import Config, load
+from control.host import Host, StateLock, open_context
+from control.paths import DEFAULT_CONFIG
+from control.replica.side import ReplicaSide
+from control.server import serve_control
+from dm_tables.errors import Denied, FrazilError, Kind
+
+log = logging.getLogger("frazil")
+
+DESCRIPTION = """\
+The daemon of frazil: it keeps this host's volumes mirrored to other hosts, and other hosts'
+volumes mirrored here. Stopping it stops neither heads nor applications; starting it again goes on
+where it stopped. It speaks to frazil(1) on a unix socket, and to other hosts over TLS.
+"""
+
+EXITS = """\
+exit codes: 0 ended as asked; 2 the configuration is wrong; 5 another frazild has this state
+directory; 10 not root; see frazil --help for the others. SIGTERM and SIGINT end it.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """What frazild takes."""
+    made = argparse.ArgumentParser(
+        "frazild",
+        description=DESCRIPTION,
+        epilog=EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"the configuration; {DEFAULT_CONFIG}"
+    )
+    made.add_argument("--debug", action="store_true", help="say more on stderr")
+    made.add_argument("--version", action="version", version=f"frazild {VERSION}")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until told to stop. :return: the exit code, a :class:`Kind`."""
+    options = parser().parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if options.debug else logging.INFO,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        if os.geteuid() != 0:
+            raise Denied("frazild needs root: it makes device-mapper devices", "use sudo")
+        run(load(options.config))
+    except FrazilError as error:
+        print(f"frazild: {error.what}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return int(error.kind)
+    return int(Kind.OK)
+
+
+def run(config: Config) -> None:
+    """Hold the state directory, bring both roles up, serve, and come down in order.
+
+    :raises AlreadyRunning: another frazild has the state directory.
+    :raises FrazilError: the state cannot be opened, or a listener not be bound.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    config.paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = StateLock(config.paths.lock)
+    try:
+        context = open_context(config)
+        context.pool.check()
+        host = Host(context)
+        replicas = ReplicaSide(context)
+        host.start()
+        try:
+            replicas.start()
+            with serve_control(host, replicas):
+                log.info("frazild %s serves %s", VERSION, config.paths.control_socket)
+                stop.wait()
+                log.info("frazild ends; heads and mounted filesystems go on")
+        finally:
+            replicas.stop()
+            host.stop()
+    finally:
+        lock.release()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

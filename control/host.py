@@ -1,0 +1,296 @@
+"""One host's frazil: its volumes, its mirrors, and what keeps them going."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from control.adopt import check_adoptable, check_name_free, checked_chunk, resolve
+from control.config import Config
+from control.context import Context
+from control.events import Events
+from control.journal import Journal
+from control.merger import Merger
+from control.mirror import MirrorWorker
+from control.pool.choose import open_pool
+from control.records import MirrorRecord, MirrorState, VolumeRecord, VolumeState
+from control.room import RoomKeeper
+from control.spans import size_of
+from control.volume import Volume
+from dm_tables.dmsetup import Dmsetup
+from dm_tables.errors import Exists, FrazilError, NotFound, Precondition
+from dm_tables.freezer import Freezer
+from dm_tables.guard import leftovers
+from dm_tables.ioctl import CONTROL, Control
+from dm_tables.names import volume_name
+
+
+class AlreadyRunning(Precondition):
+    """Another frazild has this state directory."""
+
+
+class StateLock:
+    """The state directory belongs to one process at a time; the kernel lets go when it dies.
+
+    :raises AlreadyRunning: another process has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._fd, 32, 0).decode().strip()
+            os.close(self._fd)
+            raise AlreadyRunning(
+                f"another frazild (pid {holder or 'unknown'}) keeps {path.parent}",
+                "use it through frazil, or stop it first",
+            ) from error
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let go."""
+        os.close(self._fd)
+
+
+def open_context(config: Config) -> Context:
+    """Open what is on this host: journal, events, pool, device-mapper."""
+    config.paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    return Context(
+        config=config,
+        journal=Journal(config.paths.journal),
+        events=Events(config.paths.state / "events.db"),
+        pool=open_pool(config),
+        dmsetup=Dmsetup(),
+        freezer=Freezer(lock=config.paths.run / "freezer.lock"),
+    )
+
+
+def free_leftovers(context: Context) -> None:
+    """Let I/O through on every device of frazil's that a crash left suspended.
+
+    :raises DeviceMapperMissing: this kernel has none.
+    """
+    context.dmsetup.version()
+    for found in leftovers(Control(CONTROL)):
+        level, state = ("warning", "goes on") if found.running else ("error", "is still suspended")
+        context.events.add(level, found.name, "leftover", f"was found suspended, and {state}")
+
+
+class Host:
+    """What the services ask. Every method may be called from any thread."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.device_mapper_missing = ""
+        self._lock = threading.RLock()
+        self._volumes: dict[str, Volume] = {}
+        self._workers: dict[str, MirrorWorker] = {}
+        self.merger = Merger(context, self.volumes)
+        self.room = RoomKeeper(context, self.volumes, self.workers_of)
+
+    # Coming and going.
+
+    def start(self) -> None:
+        """Adopt what is in the kernel, assemble what is not, and go on where it stopped.
+
+        A volume that cannot be assembled is reported and left out; the others go on.
+        """
+        try:
+            self.context.dmsetup.version()
+            self.context.freezer.start()
+            free_leftovers(self.context)
+        except FrazilError as error:
+            self.device_mapper_missing = str(error)
+        for record in self.context.journal.volumes():
+            volume = Volume(record, self.context)
+            self._volumes[record.name] = volume
+            try:
+                volume.activate()
+            except FrazilError as error:
+                volume.problem = str(error)
+                self.context.events.add("error", record.name, error.name, str(error))
+        for mirror in self.context.journal.mirrors():
+            self._start_worker(mirror)
+        self.merger.start()
+        self.room.start()
+
+    def stop(self) -> None:
+        """End the threads; devices and heads stay."""
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.stop()
+        self.room.stop()
+        self.merger.stop()
+        for thread in (*workers, self.room, self.merger):
+            if thread.is_alive():
+                thread.join(10)
+        self.context.freezer.close()
+        self.context.events.close()
+        self.context.journal.close()
+
+    def _start_worker(self, record: MirrorRecord) -> MirrorWorker:
+        volume = self._volumes[record.volume]
+        worker = MirrorWorker(record.name, volume, self.context, self.merger.wake)
+        self._workers[record.name] = worker
+        worker.start()
+        return worker
+
+    # Volumes.
+
+    def volumes(self) -> list[Volume]:
+        """Every volume."""
+        with self._lock:
+            return list(self._volumes.values())
+
+    def volume(self, name: str) -> Volume:
+        """:raises NotFound: there is none of that name."""
+        with self._lock:
+            if name not in self._volumes:
+                known = ", ".join(sorted(self._volumes)) or "none yet"
+                raise NotFound(f"there is no volume {name!r}", f"there are: {known}")
+            return self._volumes[name]
+
+    def create_volume(
+        self, name: str, wanted: Sequence[tuple[str, int, int]], chunk: int, *, dry_run: bool
+    ) -> VolumeRecord:
+        """Adopt spans as a volume; what they hold is kept.
+
+        :param wanted: (path, offset, length) in bytes; a length of 0 goes to the end.
+        :raises FrazilError: see :mod:`control.adopt`; nothing was changed.
+        """
+        with self._lock:
+            known = self.context.journal.volumes()
+            check_name_free(volume_name(name), known)
+            spans = tuple(resolve(*one) for one in wanted)
+            check_adoptable(spans, known)
+            self.context.dmsetup.version()
+            record = VolumeRecord(
+                name,
+                str(uuid.uuid4()),
+                spans,
+                size_of(spans),
+                checked_chunk(chunk),
+                VolumeState.CREATING,
+                bottom=0,
+            )
+            if not dry_run:
+                self._make_volume(record)
+            return record
+
+    def _make_volume(self, record: VolumeRecord) -> None:
+        self.context.journal.add_volume(record)
+        volume = Volume(record, self.context)
+        try:
+            volume.activate()
+        except FrazilError:
+            volume.stack.disassemble(0, [])
+            self.context.journal.remove_volume(record.name)
+            raise
+        self._volumes[record.name] = volume
+        self.context.events.add("info", record.name, "created", f"volume of {record.size} bytes")
+
+    def remove_volume(self, name: str, progress: Callable[[int, int], None]) -> None:
+        """Merge everything and give the bare device back with exactly the head's content.
+
+        :raises Precondition: the head is in use, or a mirror still needs the volume.
+        """
+        volume = self.volume(name)
+        volume.check_removable()
+        volume.remove(progress)
+        with self._lock:
+            self._volumes.pop(name, None)
+        self.context.events.add("info", name, "removed", "the bare device holds the head's content")
+
+    # Mirrors.
+
+    def workers_of(self, volume: str) -> list[MirrorWorker]:
+        """The workers of a volume's mirrors."""
+        with self._lock:
+            return [worker for worker in self._workers.values() if worker.volume.name == volume]
+
+    def workers(self) -> list[MirrorWorker]:
+        """Every mirror's worker, by name."""
+        with self._lock:
+            return [self._workers[name] for name in sorted(self._workers)]
+
+    def worker(self, name: str) -> MirrorWorker:
+        """:raises NotFound: there is no mirror of that name."""
+        with self._lock:
+            if name not in self._workers:
+                known = ", ".join(sorted(self._workers)) or "none yet"
+                raise NotFound(f"there is no mirror {name!r}", f"there are: {known}")
+            return self._workers[name]
+
+    def create_mirror(self, record: MirrorRecord) -> MirrorWorker:
+        """Write a mirror down, and start it if its state says so.
+
+        :raises Exists: there is one of that name, or the volume is mirrored already.
+        :raises NotFound: there is no such volume.
+        """
+        with self._lock:
+            if record.name in self._workers:
+                raise Exists(f"there is already a mirror {record.name}", "see frazil mirror list")
+            volume = self.volume(record.volume)
+            others = self.workers_of(volume.name)
+            if others:
+                raise Exists(
+                    f"volume {volume.name} is already mirrored by {others[0].mirror}",
+                    f"frazil mirror remove {others[0].mirror}",
+                )
+            self.context.journal.save_mirror(record)
+            return self._start_worker(record)
+
+    def set_mirror_state(self, name: str, state: MirrorState, *, now: bool = False) -> MirrorWorker:
+        """Start, pause or break a mirror; doing it twice is the same as once.
+
+        ``now`` stops a running copy where it is instead of finishing it.
+        """
+        worker = self.worker(name)
+        was = worker.record.state
+        if state is MirrorState.BREAKING and was is not MirrorState.RUNNING:
+            state = was if was is MirrorState.BREAKING else MirrorState.BROKEN
+        if was is not state:
+            self.context.journal.change_mirror(name, state=state)
+            self.context.events.add("info", name, state.value, f"the mirror is {state.value}")
+        if now or state is MirrorState.PAUSED:
+            worker.interrupt()
+        else:
+            worker.wake()
+        return worker
+
+    def start_mirror(self, name: str, *, whole: bool) -> MirrorWorker:
+        """Let a mirror run; ``whole``: with a whole copy first."""
+        if whole:
+            worker = self.worker(name)
+            worker.interrupt()
+            with worker.copying:
+                self.context.journal.change_mirror(name, lacking_all=True)
+        return self.set_mirror_state(name, MirrorState.RUNNING)
+
+    def change_mirror(self, name: str, **fields: object) -> MirrorWorker:
+        """Change a mirror's settings; they hold at once, the rate also for a running copy."""
+        worker = self.worker(name)
+        record = self.context.journal.change_mirror(name, **fields)
+        worker.limiter.set_rate(record.rate_bytes or self.context.config.copy.rate)
+        if "peer" in fields:
+            worker.interrupt()
+        worker.wake()
+        return worker
+
+    def remove_mirror(self, name: str) -> None:
+        """End a mirror and forget it; the replica keeps what it has."""
+        worker = self.worker(name)
+        worker.stop()
+        worker.join(30)
+        with self._lock:
+            self.context.journal.remove_mirror(name)
+            self._workers.pop(name, None)
+        self.context.events.add("info", name, "removed", "the replica keeps what it has")
+        self.merger.wake()

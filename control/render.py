@@ -1,0 +1,181 @@
+"""Volumes, mirrors and events as messages."""
+
+from __future__ import annotations
+
+import time
+
+from control.copying import generation_message
+from control.events import Event
+from control.mirror import MirrorWorker
+from control.records import CycleRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
+from control.spans import Span
+from control.volume import Volume
+from dm_tables.errors import FrazilError, Kind
+from dm_tables.names import NAME_PREFIX
+from dm_tables.status import Usage
+from dm_tables.units import bytes_to_sectors, sectors_to_bytes
+from proto.frazil.v1 import control_pb2
+
+MAPPER = "/dev/mapper"
+RECENT_CYCLES = 50
+
+
+def span_message(span: Span) -> control_pb2.Span:
+    """A span."""
+    return control_pb2.Span(
+        path=str(span.path), offset_bytes=span.offset, length_bytes=span.length
+    )
+
+
+def planned_message(record: VolumeRecord) -> control_pb2.Volume:
+    """A volume as it would be made."""
+    return control_pb2.Volume(
+        name=record.name,
+        uuid=record.uuid,
+        spans=[span_message(span) for span in record.spans],
+        size_bytes=record.size,
+        chunk_bytes=record.chunk,
+        head_path=f"{MAPPER}/{NAME_PREFIX}{record.name}",
+        state="planned",
+    )
+
+
+def volume_message(volume: Volume, mirrors: list[str]) -> control_pb2.Volume:
+    """A volume with its layers, as journal and kernel have it."""
+    record = volume.record
+    message = planned_message(record)
+    message.state = _volume_state(volume, record)
+    message.problem = volume.problem
+    message.mirrors.extend(mirrors)
+    generations = {g.number: g for g in volume.context.journal.generations(volume.name)}
+    for layer in volume.context.journal.layers(volume.name):
+        part = _layer_message(volume, layer)
+        made = generations.get(layer.sequence + 1)
+        if made is not None and made.frozen_at is not None:
+            part.generation.CopyFrom(generation_message(made))
+        message.layers.append(part)
+    newest = volume.newest
+    if newest is not None:
+        message.newest.CopyFrom(generation_message(newest))
+    return message
+
+
+def _volume_state(volume: Volume, record: VolumeRecord) -> str:
+    if record.state is not VolumeState.ACTIVE:
+        return record.state.value
+    if volume.stalled:
+        return "stalled"
+    try:
+        there = volume.stack.head.exists()
+    except FrazilError:
+        there = False
+    if not there:
+        return "inactive"
+    return "failed" if volume.problem else "active"
+
+
+def _layer_message(volume: Volume, layer: LayerRecord) -> control_pb2.AuxiliaryVolume:
+    message = control_pb2.AuxiliaryVolume(
+        sequence=layer.sequence, state=layer.state.value, chunk_bytes=layer.chunk
+    )
+    try:
+        stored = volume.context.pool.open(layer.object_name)
+        message.path = str(stored.path)
+        message.size_bytes = stored.size()
+        status = volume.layer_status(layer)
+    except FrazilError:
+        return message
+    if isinstance(status, Usage):
+        message.used_bytes = sectors_to_bytes(status.allocated)
+        message.chunks = status.exceptions(bytes_to_sectors(layer.chunk))
+    elif layer.state is LayerState.LIVE:
+        message.state = type(status).__name__.lower()
+    return message
+
+
+def cycle_message(cycle: CycleRecord) -> control_pb2.Cycle:
+    """A cycle, running or past."""
+    message = control_pb2.Cycle(
+        kind=cycle.kind.value,
+        state=cycle.state,
+        freeze_pause_us=cycle.pause_us,
+        chunks=cycle.chunks,
+        changed_bytes=cycle.changed_bytes,
+        sent_bytes=cycle.sent_bytes,
+        payload_bytes=cycle.payload_bytes,
+        copy_ms=int(cycle.copy_seconds * 1000),
+        verified=cycle.verified,
+        resumed=cycle.resumed,
+    )
+    message.generation.number = cycle.generation_number
+    message.generation.uuid = cycle.generation_uuid
+    message.generation.frozen_at.FromNanoseconds(int(cycle.frozen_at * 1e9))
+    if cycle.committed_at:
+        message.committed_at.FromNanoseconds(int(cycle.committed_at * 1e9))
+        message.lag_ms = max(0, int((cycle.committed_at - cycle.frozen_at) * 1000))
+        if cycle.copy_seconds > 0:
+            message.bytes_per_second = int(cycle.changed_bytes / cycle.copy_seconds)
+    return message
+
+
+def mirror_message(worker: MirrorWorker) -> control_pb2.Mirror:
+    """A mirror as it stands now."""
+    record, now = worker.record, worker.now
+    message = control_pb2.Mirror(
+        name=record.name,
+        volume=record.volume,
+        peer=record.peer,
+        replica_volume=record.replica_volume,
+        state=record.state.value,
+        phase=now.phase,
+        interval_ms=record.interval_ms,
+        rate_bytes=record.rate_bytes,
+        on_demand=record.on_demand,
+        plaintext=record.plaintext,
+        verify=record.verify,
+        health=_health(worker),
+        problem=now.problem or worker.volume.problem,
+        lacking_bytes=worker.lacking_bytes(),
+    )
+    if record.committed_uuid:
+        message.committed.number = record.committed_number
+        message.committed.uuid = record.committed_uuid
+        message.committed.frozen_at.FromNanoseconds(int(record.committed_frozen_at * 1e9))
+        message.lag_ms = max(0, int((time.time() - record.committed_frozen_at) * 1000))
+    if now.next_attempt > time.time():
+        message.next_attempt.FromNanoseconds(int(now.next_attempt * 1e9))
+    if now.cycle is not None:
+        message.current.CopyFrom(cycle_message(now.cycle))
+        if now.progress is not None:
+            message.current.done_bytes = now.progress.done
+            message.current.total_bytes = now.progress.total
+            message.current.sent_bytes = now.progress.sent
+            message.current.bytes_per_second = int(now.progress.rate)
+    cycles = worker.context.journal.cycles(record.name, RECENT_CYCLES)
+    message.recent.extend(cycle_message(c) for c in cycles if c.state == "committed")
+    return message
+
+
+def _health(worker: MirrorWorker) -> str:
+    """ERROR where waiting will not help; DEGRADED where it is tried again."""
+    if worker.now.problem:
+        return "DEGRADED" if worker.now.kind in (Kind.UNAVAILABLE, Kind.EXHAUSTED) else "ERROR"
+    record = worker.record
+    if worker.volume.problem or record.lacking_all or record.lacking:
+        return "DEGRADED"
+    newest = worker.context.journal.cycles(record.name, 1)
+    return "ERROR" if newest and newest[0].verified == "differs" else "OK"
+
+
+def event_message(event: Event) -> control_pb2.Event:
+    """An event."""
+    message = control_pb2.Event(
+        sequence=event.sequence,
+        level=event.level,
+        subject=event.subject,
+        kind=event.kind,
+        message=event.message,
+        fields=event.fields,
+    )
+    message.at.FromNanoseconds(int(event.at * 1e9))
+    return message
