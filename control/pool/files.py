@@ -16,8 +16,9 @@ from control.pool.errors import (
     PoolUnsuitable,
     ToolMissing,
 )
-from control.pool.loops import attach_loop, detach_loop, find_loop, refresh_loop
+from control.pool.loops import LOSETUP, attach_loop, detach_loop, find_loop, refresh_loop
 from control.pool.pool import check_name, check_size
+from control.pool.tools import Tool
 from dm_tables.units import MIB, Bytes
 
 _BLOCK = 512
@@ -44,16 +45,16 @@ class FileObject:
 
     def attach(self) -> str:
         """See :meth:`PoolObject.attach`."""
-        return attach_loop(self._existing())
+        return attach_loop(self._existing(), self.pool.losetup)
 
     def attached(self) -> str | None:
         """See :meth:`PoolObject.attached`."""
-        return find_loop(self.path) if self.path.exists() else None
+        return find_loop(self.path, self.pool.losetup) if self.path.exists() else None
 
     def detach(self) -> None:
         """See :meth:`PoolObject.detach`."""
         if self.path.exists():
-            detach_loop(self.path)
+            detach_loop(self.path, self.pool.losetup)
 
     def grow(self, size: Bytes) -> Bytes:
         """See :meth:`PoolObject.grow`; the new part is never sparse."""
@@ -68,7 +69,7 @@ class FileObject:
                 finally:
                     os.close(descriptor)
             # A crash may have come between the file's new size and the loop device's.
-            refresh_loop(self.path)
+            refresh_loop(self.path, self.pool.losetup)
             return self.size()
 
     def delete(self) -> None:
@@ -90,9 +91,12 @@ class FilesPool:
     :param limit: the most that its files may take in all; None: what the filesystem has.
     """
 
-    def __init__(self, directory: Path, limit: Bytes | None = None) -> None:
+    def __init__(
+        self, directory: Path, limit: Bytes | None = None, *, losetup: Tool = LOSETUP
+    ) -> None:
         self.directory = directory
         self.limit = limit
+        self.losetup = losetup
         self.lock = threading.RLock()
 
     @property
@@ -112,8 +116,8 @@ class FilesPool:
 
     def check(self) -> None:
         """See :meth:`Pool.check`; sweeps away what a crash left half made."""
-        if shutil.which("losetup") is None:
-            raise ToolMissing("losetup", "mount")
+        if shutil.which(self.losetup.program) is None:
+            raise ToolMissing(self.losetup.program, self.losetup.package)
         self._make_directory()
         for path in self.directory.glob(f".*{_UNFINISHED}"):
             path.unlink(missing_ok=True)
