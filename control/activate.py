@@ -1,4 +1,4 @@
-"""``frazil activate``: every stack assembled, without the daemon, before filesystems are mounted."""
+"""``frazil activate``: stacks assembled without the daemon, before filesystems are mounted."""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ def resolve(path: str, offset: int, length: int) -> Span:
     try:
         mode = where.stat().st_mode
     except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}", "see lsblk for the devices there are") from error
+        hint = "see lsblk for the devices there are"
+        raise NotFound(f"{path}: {error.strerror}", hint) from error
     if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
         raise Usage(f"{path} is neither a block device nor a file")
     if offset % SECTOR or length % SECTOR:

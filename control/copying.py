@@ -64,10 +64,11 @@ class Copier:
 
     def __init__(
         self,
+        context: Context,
         volume: Volume,
         mirror: MirrorRecord,
         generation: GenerationRecord,
-        context: Context,
+        *,
         limiter: RateLimiter,
         cancel: threading.Event,
     ) -> None:
@@ -188,9 +189,7 @@ class Copier:
         else:
             lacking = BlockSet(self.mirror.lacking)
             extents = self._changed(layers, lacking).extents(chunk, volume.size)
-        return ImageDelta(
-            lambda address, length: image.read(address, length), extents, chunk, volume.size
-        )
+        return ImageDelta(image.read, extents, chunk, volume.size)
 
     def _changed(self, layers: list[LayerRecord], blocks: BlockSet) -> BlockSet:
         for layer in layers:

@@ -67,7 +67,10 @@ class Events:
                 "SELECT * FROM events WHERE sequence >= ? ORDER BY sequence LIMIT ?",
                 (sequence, limit),
             ).fetchall()
-        return [Event(*row[:6], json.loads(row[6])) for row in rows]
+        return [
+            Event(sequence, at, level, subject, kind, message, json.loads(fields))
+            for sequence, at, level, subject, kind, message, fields in rows
+        ]
 
     def newest(self) -> int:
         """The newest event's sequence; 0 if there is none."""

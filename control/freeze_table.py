@@ -42,9 +42,7 @@ def freeze_table_parts(
     yield pb.FreezeTablePart(summary=summary)
     for first, count, address in table.stretches(0, chunks):
         if address or not changed_only:
-            run = pb.FreezeTableRun(
-                first_chunk=first, count=count, address=address or UNCHANGED
-            )
+            run = pb.FreezeTableRun(first_chunk=first, count=count, address=address or UNCHANGED)
             yield pb.FreezeTablePart(run=run)
 
 

@@ -115,9 +115,7 @@ class Journal:
                 for statement in SCHEMA.split(";\n"):
                     if statement.strip():
                         self._db.execute(statement)
-                self._db.execute(
-                    "INSERT INTO meta VALUES ('host_uuid', ?)", (str(uuid.uuid4()),)
-                )
+                self._db.execute("INSERT INTO meta VALUES ('host_uuid', ?)", (str(uuid.uuid4()),))
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:

@@ -43,7 +43,8 @@ class Merger(threading.Thread):
         """Merge, then sleep until woken."""
         while not self._stopped.is_set():
             self._wanted.clear()
-            if not any([self._merge_one(volume) for volume in self._volumes()]):
+            merged = [self._merge_one(volume) for volume in self._volumes()]
+            if not any(merged):
                 self._wanted.wait(LOOK_AGAIN_SECONDS)
 
     def _merge_one(self, volume: Volume) -> bool:

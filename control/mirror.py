@@ -222,7 +222,14 @@ class MirrorWorker(threading.Thread):
     # One generation on its way.
 
     def _copy(self, record: MirrorRecord, generation: GenerationRecord) -> None:
-        copier = Copier(self.volume, record, generation, self.context, self.limiter, self._cancel)
+        copier = Copier(
+            self.context,
+            self.volume,
+            record,
+            generation,
+            limiter=self.limiter,
+            cancel=self._cancel,
+        )
         earlier = next(
             (
                 old

@@ -22,9 +22,7 @@ RECENT_CYCLES = 50
 
 def span_message(span: Span) -> control_pb2.Span:
     """A span."""
-    return control_pb2.Span(
-        path=str(span.path), offset_bytes=span.offset, length_bytes=span.length
-    )
+    return control_pb2.Span(path=str(span.path), offset_bytes=span.offset, length_bytes=span.length)
 
 
 def planned_message(record: VolumeRecord) -> control_pb2.Volume:

@@ -114,7 +114,7 @@ class RoomKeeper(threading.Thread):
             live.chunk,
             pool.free(),
             self._context.config.pool,
-            pool.granularity,
+            granularity=pool.granularity,
         )
 
     def _grow(self, volume: Volume, live: LayerRecord, plan: RoomPlan) -> None:

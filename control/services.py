@@ -163,9 +163,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
 
         def work(report: Report) -> pb.Progress:
             self.host.remove_volume(request.name, report)
-            return pb.Progress(
-                phase="merging", message="the bare device holds the head's content"
-            )
+            return pb.Progress(phase="merging", message="the bare device holds the head's content")
 
         yield from reported("merging", work)
 

@@ -220,7 +220,11 @@ class Volume:
     def _allocate(self, layer: LayerRecord) -> None:
         pool = self.context.pool
         size = initial_size(
-            self.record.size, layer.chunk, pool.free(), self.context.config.pool, pool.granularity
+            self.record.size,
+            layer.chunk,
+            pool.free(),
+            self.context.config.pool,
+            granularity=pool.granularity,
         )
         self._delete_object(layer)
         created = pool.create(layer.object_name, size)
