@@ -52,6 +52,12 @@ class DirectReader:
         return digest.hexdigest()
 
 
+def digest_of(path: str) -> str:
+    """BLAKE2b-256 of a whole device."""
+    with DirectReader(Path(path)) as device:
+        return device.digest()
+
+
 class DeviceWriter:
     """Writes a device in every way an application may: direct, buffered, zeroed."""
 

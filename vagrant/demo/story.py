@@ -10,9 +10,10 @@ from control.units_text import human_size
 from tests.workload.judge import Window
 from vagrant.cluster import Application, Certificates, FrazilHost, HostSettings
 from vagrant.cluster.application import Evidence, Verdict
+from vagrant.cluster.cycles import Cycle, MirrorNow, seconds_of
 from vagrant.lab import Guest, Lab
 
-from .cycles import COLUMNS, Cycle, MirrorNow, seconds_of
+from .rows import COLUMNS, cells
 from .screen import Screen
 
 VOLUME: Final = "app"
@@ -111,7 +112,7 @@ def mirror(demo: Demo) -> None:
 
 def _show(demo: Demo, cycle: Cycle) -> None:
     sound = cycle.verified == "verified"
-    demo.screen.row(COLUMNS, cycle.cells(), "" if sound else "bold red")
+    demo.screen.row(COLUMNS, cells(cycle), "" if sound else "bold red")
     if not sound:
         demo.wrong.append(f"generation {cycle.generation} differs at the replica")
 

@@ -1,27 +1,11 @@
-"""The mirror's cycles as the demo shows them: a row each, once it is verified."""
+"""Mirrors and their cycles, as ``frazil mirror status --json`` tells of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
-
-from control.units_text import human_size
-
-from .screen import Column
-
-COLUMNS: Final = (
-    Column("generation", 10),
-    Column("kind", 8),
-    Column("pause", 9),
-    Column("chunks", 7),
-    Column("changed", 10),
-    Column("sent", 10),
-    Column("seconds", 8),
-    Column("lag", 7),
-    Column("verified", 9),
-)
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +52,6 @@ class Cycle:
     def is_over(self) -> bool:
         """Whether nothing about it will change any more."""
         return self.state == "committed" and self.verified != "unverified"
-
-    def cells(self) -> list[str]:
-        """Its row."""
-        return [
-            str(self.generation),
-            self.kind,
-            f"{self.pause * 1e3:.1f} ms",
-            str(self.chunks),
-            human_size(self.changed),
-            human_size(self.sent),
-            f"{self.copying:.1f}",
-            f"{self.lag:.1f} s",
-            self.verified,
-        ]
 
 
 @dataclass(frozen=True, slots=True)
