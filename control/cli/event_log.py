@@ -27,7 +27,13 @@ EXAMPLES = [
 @click.command("events", cls=ManCommand, examples=EXAMPLES)
 @click.option("--follow", is_flag=True, help="Go on with what happens until Ctrl-C.")
 @click.option("--since", type=click.IntRange(min=0), metavar="N", help="From sequence number N on.")
-@click.option("--level", type=click.Choice(LEVELS), default="info", help="This level and above.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    default="info",
+    metavar="LEVEL",
+    help="info, warning or error: this one and above.",
+)
 @pass_session
 def events(session: Session, follow: bool, since: int | None, level: str) -> int:
     """Show what happened on this host.

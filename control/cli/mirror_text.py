@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from control.cli import words
 from control.cli.output import columns, fields
-from control.cli.progress import describe
+from control.cli.progress import amounts
 from control.units_text import human_duration, human_size
 from dm_tables.errors import Kind
 from proto.frazil.v1 import control_pb2 as pb
@@ -49,7 +49,8 @@ def details(one: pb.Mirror) -> str:
         ("verify", "every generation" if one.verify else "when asked"),
         ("committed", words.generation(one.committed)),
         ("lag", words.lag(one)),
-        ("copying", _running(one.current)),
+        ("coming", _coming(one.current)),
+        ("copied", _copied(one.current)),
         ("lacking", _lacking(one.lacking_bytes)),
     ]
     text = fields(pairs)
@@ -69,13 +70,21 @@ def _lacking(size: int) -> str:
     return f"{human_size(size)} that no layer holds any more; the next cycle catches up"
 
 
-def _running(cycle: pb.Cycle) -> str:
-    if cycle.state not in ("frozen", "copying"):
+def _coming(cycle: pb.Cycle) -> str:
+    if not _is_coming(cycle):
         return ""
-    head = f"generation {words.number(cycle.generation)} ({cycle.kind})"
+    text = f"generation {words.number(cycle.generation)} ({cycle.kind})"
     if cycle.freeze_pause_us:
-        head += f", frozen in {human_duration(cycle.freeze_pause_us / 1e6)}"
-    return f"{head}: {describe(as_progress(cycle, cycle.state))}"
+        text += f", frozen in {human_duration(cycle.freeze_pause_us / 1e6)}"
+    return text
+
+
+def _copied(cycle: pb.Cycle) -> str:
+    return amounts(as_progress(cycle, "")) if _is_coming(cycle) and cycle.total_bytes else ""
+
+
+def _is_coming(cycle: pb.Cycle) -> bool:
+    return cycle.state in ("frozen", "copying")
 
 
 def as_progress(cycle: pb.Cycle, phase: str) -> pb.Progress:

@@ -71,9 +71,15 @@ def remaining(done: int, total: int, bytes_per_second: int) -> float | None:
 
 def describe(progress: Progress) -> str:
     """``copying 40 %, 4.0 MiB of 10 MiB, 2.0 MiB/s, 3.0 s left``."""
-    parts = [progress.phase or "working"]
+    numbers = amounts(progress)
+    return f"{progress.phase or 'working'} {numbers}".rstrip()
+
+
+def amounts(progress: Progress) -> str:
+    """How far it is, without a word for what it is: ``40 %, 4.0 MiB of 10 MiB``."""
+    parts: list[str] = []
     if progress.total:
-        parts[0] += f" {100 * progress.done // progress.total} %"
+        parts.append(f"{100 * progress.done // progress.total} %")
         parts.append(f"{human_size(progress.done)} of {human_size(progress.total)}")
     elif progress.done:
         parts.append(human_size(progress.done))
@@ -135,7 +141,7 @@ class Bar:
             description=f"{self._what}: {progress.phase or 'working'}",
             completed=progress.done,
             total=progress.total or None,
-            numbers=describe(progress).partition(", ")[2],
+            numbers=amounts(progress),
         )
 
     def close(self) -> None:

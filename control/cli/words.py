@@ -81,7 +81,7 @@ def pause(microseconds: int) -> str:
     return human_duration(microseconds / 1e6) if microseconds else NONE
 
 
-CYCLE_HEADER = ("GEN", "KIND", "STATE", "FROZEN", "PAUSE", "CHANGED", "SENT", "COPY", "LAG", "")
+CYCLE_HEADER = ("GEN", "KIND", "FROZEN", "PAUSE", "CHANGED", "SENT", "COPY", "LAG", "")
 CYCLE_RIGHT = "GEN PAUSE CHANGED SENT COPY LAG"
 
 
@@ -91,7 +91,6 @@ def cycle_row(cycle: pb.Cycle) -> tuple[str, ...]:
     return (
         number(cycle.generation),
         cycle.kind,
-        cycle.state,
         when(frozen_at)[11:] if cycle.generation.HasField("frozen_at") else NONE,
         pause(cycle.freeze_pause_us),
         human_size(cycle.changed_bytes),
@@ -103,8 +102,10 @@ def cycle_row(cycle: pb.Cycle) -> tuple[str, ...]:
 
 
 def remark(cycle: pb.Cycle) -> str:
-    """What is worth saying beside the numbers."""
-    words = [cycle.verified] if cycle.verified not in ("", "unverified") else []
+    """What is worth saying beside the numbers; that a cycle is committed is not."""
+    words = [cycle.state] if cycle.state != "committed" else []
+    if cycle.verified not in ("", "unverified"):
+        words.append(cycle.verified)
     if cycle.resumed:
         words.append(f"resumed {cycle.resumed}x")
     return ", ".join(words)

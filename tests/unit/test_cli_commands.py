@@ -1,0 +1,376 @@
+"""Every command asks the daemon for what was meant, and shows the answer as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from control.cli.schema import as_dict
+from proto.frazil.v1 import control_pb2 as pb
+from proto.frazil.v1 import replica_pb2 as rpb
+from tests.unit.cli_messages import MIB, copying, generation, host, mirror, replica, stamp, volume
+from tests.unit.fake_control import SERVICE, FakeControl, running
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[FakeControl]:
+    """A daemon that answers as told."""
+    with running(tmp_path / "control.sock") as fake:
+        yield fake
+
+
+GENERATION = generation(42)
+DONE = pb.Progress(finished=True, generation=GENERATION)
+VOLUMES = pb.ListVolumesReply(volumes=[volume(), volume("more")])
+MIRRORS = pb.ListMirrorsReply(mirrors=[mirror(), mirror("far", health="ERROR", problem="no route")])
+REPLICAS = pb.ListReplicasReply(replicas=[replica(), replica("empty", newest=None)])
+EVENT = pb.Event(
+    sequence=7,
+    at=stamp(),
+    level="warning",
+    subject="data-b",
+    kind="PeerUnreachable",
+    message="gone",
+)
+
+# arguments; method; what must be asked; the answer; what the text must hold.
+CASES: list[tuple[str, str, Message, Any, list[str]]] = [
+    (
+        "volume create data /dev/vdb,offset=1MiB,length=2GiB /srv/img --chunk 16KiB",
+        "CreateVolume",
+        pb.CreateVolumeRequest(
+            name="data",
+            spans=[
+                pb.Span(path="/dev/vdb", offset_bytes=MIB, length_bytes=2048 * MIB),
+                pb.Span(path="/srv/img"),
+            ],
+            chunk_bytes=16384,
+        ),
+        volume(),
+        ["data: 128 MiB at /dev/mapper/frazil-data"],
+    ),
+    (
+        "volume create data /dev/vdb --dry-run",
+        "CreateVolume",
+        pb.CreateVolumeRequest(name="data", spans=[pb.Span(path="/dev/vdb")], dry_run=True),
+        volume(),
+        ["128 MiB"],
+    ),
+    ("volume list", "ListVolumes", pb.ListVolumesRequest(), VOLUMES, ["data", "more", "128 MiB"]),
+    (
+        "volume show data",
+        "GetVolume",
+        pb.GetVolumeRequest(name="data"),
+        volume(),
+        [
+            "/dev/mapper/frazil-data",
+            "/dev/vdc,offset=1048576,length=67108864",
+            "/var/lib/frazil/pool/data.3",
+            "live",
+            "134217728",
+            "data-b",
+        ],
+    ),
+    (
+        "volume remove data",
+        "RemoveVolume",
+        pb.RemoveVolumeRequest(name="data"),
+        [pb.Progress(phase="merging", done=1, total=2), DONE],
+        ["data: removed"],
+    ),
+    (
+        "mirror create data-b data 10.0.0.2:7420 --replica-volume copy --interval 1m30s"
+        " --rate 10MB/s --verify --start",
+        "CreateMirror",
+        pb.CreateMirrorRequest(
+            name="data-b",
+            volume="data",
+            peer="10.0.0.2:7420",
+            replica_volume="copy",
+            interval_ms=90_000,
+            rate_bytes=10_000_000,
+            verify=True,
+            start=True,
+        ),
+        mirror(),
+        ["data-b: running"],
+    ),
+    (
+        "mirror create data-b data [::1]:7420 --on-demand --plaintext",
+        "CreateMirror",
+        pb.CreateMirrorRequest(
+            name="data-b", volume="data", peer="[::1]:7420", on_demand=True, plaintext=True
+        ),
+        mirror(state="stopped"),
+        ["data-b: stopped"],
+    ),
+    ("mirror list", "ListMirrors", pb.ListMirrorsRequest(), MIRRORS, ["34.0 s", "far: no route"]),
+    ("mirror status", "ListMirrors", pb.ListMirrorsRequest(), MIRRORS, ["data-b", "41", "ERROR"]),
+    (
+        "mirror start data-b",
+        "StartMirror",
+        pb.StartMirrorRequest(name="data-b"),
+        mirror(phase="freezing"),
+        ["data-b: running, freezing"],
+    ),
+    (
+        "mirror sync-now data-b --wait",
+        "SyncNow",
+        pb.SyncNowRequest(name="data-b", wait=True),
+        [pb.Progress(phase="copying", done=1, total=2), DONE],
+        ["data-b: generation 42 is committed"],
+    ),
+    (
+        "mirror sync-now data-b",
+        "SyncNow",
+        pb.SyncNowRequest(name="data-b"),
+        [pb.Progress(finished=True)],
+        ["data-b: asked for"],
+    ),
+    (
+        "mirror pause data-b",
+        "PauseMirror",
+        pb.PauseMirrorRequest(name="data-b"),
+        mirror(state="paused"),
+        ["data-b: paused"],
+    ),
+    (
+        "mirror break data-b --now",
+        "BreakMirror",
+        pb.BreakMirrorRequest(name="data-b", now=True),
+        mirror(state="broken"),
+        ["data-b: broken"],
+    ),
+    (
+        "mirror set data-b --rate none --interval 250ms --continuous --no-verify --peer b:1",
+        "UpdateMirror",
+        pb.UpdateMirrorRequest(
+            name="data-b", rate_bytes=0, interval_ms=250, on_demand=False, verify=False, peer="b:1"
+        ),
+        mirror(interval_ms=250),
+        ["data-b: running, cycles every 250 ms, no limit"],
+    ),
+    (
+        "mirror set data-b --interval 0",
+        "UpdateMirror",
+        pb.UpdateMirrorRequest(name="data-b", interval_ms=0),
+        mirror(),
+        ["at once after the last"],
+    ),
+    (
+        "mirror remove data-b",
+        "RemoveMirror",
+        pb.RemoveMirrorRequest(name="data-b"),
+        pb.RemoveMirrorReply(),
+        ["data-b: removed"],
+    ),
+    (
+        "verify data-b --block 64KiB",
+        "Verify",
+        pb.VerifyRequest(mirror="data-b", block_bytes=65536),
+        [pb.Progress(phase="comparing"), DONE],
+        ["data-b: generation 42 is the same at both ends"],
+    ),
+    ("replica list", "ListReplicas", pb.ListReplicasRequest(), REPLICAS, ["data", "empty", "ago"]),
+    (
+        "replica show data",
+        "GetReplica",
+        pb.GetReplicaRequest(name="data"),
+        replica(held=[generation(2)], incoming=generation(4), incoming_bytes=MIB),
+        ["host-a", "4, 1.0 MiB", "/var/lib/frazil/replica/data/3", "history:", "uuid-2"],
+    ),
+    (
+        "replica remove data --yes",
+        "RemoveReplica",
+        pb.RemoveReplicaRequest(name="data"),
+        pb.RemoveReplicaReply(),
+        ["data: removed"],
+    ),
+    ("host", "GetHost", pb.GetHostRequest(), host(), ["host-a", "10.0.0.1:7420", "900 MiB"]),
+]
+
+
+def cased() -> list[Any]:
+    """The cases, named by their arguments."""
+    return [pytest.param(*case, id=case[0]) for case in CASES]
+
+
+@pytest.mark.parametrize(("arguments", "method", "request_", "answer", "holds"), cased())
+def test_text(
+    control: FakeControl,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    method: str,
+    request_: Message,
+    answer: Any,
+    holds: list[str],
+) -> None:
+    control.answers[method] = answer
+    assert control.frazil(*arguments.split()) == 0
+    assert control.asked == [(method, request_)]
+    text = capsys.readouterr().out
+    for piece in holds:
+        assert piece in text
+
+
+@pytest.mark.parametrize(("arguments", "method", "request_", "answer", "holds"), cased())
+def test_json_is_the_message(
+    control: FakeControl,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    method: str,
+    request_: Message,
+    answer: Any,
+    holds: list[str],
+) -> None:
+    control.answers[method] = answer
+    assert control.frazil("--json", *arguments.split()) == 0
+    assert control.asked == [(method, request_)]
+    last = answer[-1] if isinstance(answer, list) else answer
+    assert json.loads(capsys.readouterr().out) == as_dict(last)
+
+
+def test_no_method_is_out_of_reach() -> None:
+    elsewhere = {"FreezeTable", "GetMirror", "WatchMirrors", "AttachReplica", "DetachReplica"}
+    reached = {case[1] for case in CASES} | elsewhere | {"WatchEvents"}
+    assert reached == {method.name for method in SERVICE.methods}
+
+
+def test_a_relative_path_is_made_whole_for_a_daemon_that_lives_elsewhere(
+    control: FakeControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    control.answers["CreateVolume"] = volume()
+    assert control.frazil("volume", "create", "data", "disk.img") == 0
+    assert control.only(pb.CreateVolumeRequest).spans[0].path == str(tmp_path / "disk.img")
+
+
+def test_status_of_one_mirror_in_full(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control.answers["GetMirror"] = copying()
+    assert control.frazil("mirror", "status", "data-b") == 0
+    assert control.only(pb.GetMirrorRequest).name == "data-b"
+    text = capsys.readouterr().out
+    assert "generation 42 (delta), frozen in 1.3 ms" in text
+    assert "40 %, 40.0 MiB of 100 MiB, 20.0 MiB/s, 3.0 s left" in text
+    # A terminal has to hold it.
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_status_json_has_one_shape_with_and_without_names(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control.answers["GetMirror"] = mirror()
+    control.answers["ListMirrors"] = pb.ListMirrorsReply(mirrors=[mirror()])
+    assert control.frazil("mirror", "status", "data-b", "--json") == 0
+    one = json.loads(capsys.readouterr().out)
+    assert control.frazil("mirror", "status", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == one == {"mirrors": [as_dict(mirror())]}
+
+
+@pytest.mark.parametrize(
+    ("healths", "code"),
+    [(["OK"], 0), ([], 0), (["OK", "DEGRADED"], 7), (["DEGRADED", "ERROR"], 1), ([""], 7)],
+)
+def test_exit_code_tells_the_worst_health(
+    control: FakeControl, healths: list[str], code: int
+) -> None:
+    mirrors = [mirror(f"m{i}", health=health) for i, health in enumerate(healths)]
+    control.answers["ListMirrors"] = pb.ListMirrorsReply(mirrors=mirrors)
+    assert control.frazil("mirror", "status", "--exit-code") == code
+    assert control.frazil("mirror", "status") == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "problem", "code"),
+    [("active", "", 0), ("stalled", "", 7), ("active", "odd", 7), ("failed", "", 1)],
+)
+def test_status_gathers_everything(
+    control: FakeControl, capsys: pytest.CaptureFixture[str], state: str, problem: str, code: int
+) -> None:
+    one = volume()
+    one.state, one.problem = state, problem
+    control.answers |= {
+        "GetHost": host(),
+        "ListVolumes": pb.ListVolumesReply(volumes=[one]),
+        "ListMirrors": pb.ListMirrorsReply(mirrors=[mirror()]),
+        "ListReplicas": REPLICAS,
+    }
+    assert control.frazil("status", "--exit-code") == code
+    text = capsys.readouterr().out
+    for piece in ("host-a", "900 MiB free", "/dev/mapper/frazil-data", "data-b", "empty"):
+        assert piece in text
+    assert control.frazil("status", "--json") == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert list(whole) == ["host", "volumes", "mirrors", "replicas"]
+
+
+def test_start_waits_for_the_first_copy(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = rpb.Generation()
+    control.answers["StartMirror"] = mirror(committed=nothing)
+    control.answers["WatchMirrors"] = [
+        pb.ListMirrorsReply(mirrors=[copying(committed=nothing)]),
+        pb.ListMirrorsReply(mirrors=[mirror(committed=generation(1))]),
+    ]
+    assert control.frazil("mirror", "start", "data-b", "--wait", "--json") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["committed"]["number"] == 1
+    assert "copying 40 %" in captured.err
+
+
+def test_a_wait_in_vain_says_where_it_stands(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control.answers["BreakMirror"] = mirror(state="breaking")
+    still = mirror(state="breaking", phase="waiting", problem="backup1 does not answer")
+    control.answers["WatchMirrors"] = [pb.ListMirrorsReply(mirrors=[still])]
+    assert control.frazil("mirror", "break", "data-b", "--wait") == 6
+    error = capsys.readouterr().err
+    assert "the break is not done yet: it is breaking, waiting" in error
+    assert "backup1 does not answer" in error
+
+
+def test_differences_are_listed_and_are_corrupt(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spans = [pb.Span(offset_bytes=65536, length_bytes=4096)]
+    control.answers["Verify"] = [
+        pb.Progress(finished=True, generation=GENERATION, differences=spans)
+    ]
+    assert control.frazil("verify", "data-b") == 9
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1].split() == ["65536", "4.0", "KiB"]
+    assert "generation 42 differs" in captured.err
+    assert control.frazil("verify", "data-b", "--json") == 9
+    assert json.loads(capsys.readouterr().out)["differences"][0]["length_bytes"] == 4096
+
+
+def test_events_are_filtered_by_level(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = pb.Event(sequence=8, at=stamp(), level="info", subject="data", kind="frozen")
+    control.answers["WatchEvents"] = [EVENT, quiet]
+    assert control.frazil("events", "--level", "warning") == 0
+    assert control.asked[0][1] == pb.WatchEventsRequest(since=0)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("warning  data-b  PeerUnreachable: gone")
+    assert control.frazil("events", "--json", "--since", "5") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["sequence"] for line in lines] == [7, 8]
+    assert control.asked[1][1] == pb.WatchEventsRequest(since=5)
+
+
+def test_removing_a_replica_wants_to_be_meant(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert control.frazil("replica", "remove", "data") == 2
+    assert control.asked == []
+    assert "--yes" in capsys.readouterr().err

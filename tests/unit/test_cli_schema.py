@@ -1,0 +1,62 @@
+"""The JSON schema, and the manual that promises it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from control.cli.manual import manual
+from control.cli.schema import as_dict, iso
+from proto.frazil.v1 import control_pb2 as pb
+from proto.frazil.v1 import replica_pb2 as rpb
+from tests.unit.cli_messages import generation, mirror, stamp, volume
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def test_every_field_is_there_when_nothing_is_set() -> None:
+    empty = as_dict(pb.Mirror())
+    assert set(empty) == {field.name for field in pb.Mirror.DESCRIPTOR.fields}
+    assert empty["committed"] is None
+    assert empty["next_attempt"] is None
+    assert empty["recent"] == []
+    assert empty["lag_ms"] == 0
+    assert empty["on_demand"] is False
+
+
+def test_optional_scalars_are_null_until_set() -> None:
+    assert as_dict(pb.WatchEventsRequest())["since"] is None
+    assert as_dict(pb.WatchEventsRequest(since=0))["since"] == 0
+
+
+def test_numbers_are_numbers_however_large() -> None:
+    large = 2**63 + 1
+    text = json.dumps(as_dict(pb.Pool(size_bytes=large)))
+    assert f'"size_bytes": {large}' in text
+    assert as_dict(pb.FreezeTableRun(address=-1))["address"] == -1
+
+
+def test_times_are_iso_in_utc() -> None:
+    assert as_dict(generation(3))["frozen_at"] == "2026-03-01T12:00:00Z"
+    assert iso(stamp(nanos=123_456_000)) == "2026-03-01T12:00:00.123456Z"
+    assert iso(Timestamp(seconds=0)) == "1970-01-01T00:00:00Z"
+
+
+def test_nested_messages_maps_enums_and_bytes() -> None:
+    assert [layer["sequence"] for layer in as_dict(volume())["layers"]] == [2, 3]
+    event = pb.Event(fields={"pause_us": "12", "a": "b"})
+    assert as_dict(event)["fields"] == {"a": "b", "pause_us": "12"}
+    run = rpb.Run(encoding=rpb.ENCODING_ZSTD, checksum=b"\x00\xff")
+    assert as_dict(run)["encoding"] == "ENCODING_ZSTD"
+    assert as_dict(run)["checksum"] == "00ff"
+
+
+def test_a_message_survives_json() -> None:
+    whole = as_dict(mirror())
+    assert json.loads(json.dumps(whole)) == whole
+
+
+def test_the_manual_is_what_the_commands_say() -> None:
+    assert DOCS.read_text() == manual(), "run: python -m control.cli.manual > docs/cli.md"
