@@ -25,6 +25,8 @@ from control.records import (
 from control.verify import Verification, verify_generation
 from control.volume import Volume
 from dm_tables.errors import FrazilError, Kind, Precondition, Unavailable
+from dm_tables.status import Usage
+from dm_tables.units import bytes_to_sectors
 
 log = logging.getLogger("frazil.mirror")
 
@@ -203,8 +205,8 @@ class MirrorWorker(threading.Thread):
         live = next((r for r in self.volume.layers if r.state is LayerState.LIVE), None)
         if live is None:
             return True
-        with self.volume.reader(live) as store:
-            return store.count() > 0
+        status = self.volume.layer_status(live)
+        return not isinstance(status, Usage) or status.exceptions(bytes_to_sectors(live.chunk)) > 0
 
     def _freeze(self) -> GenerationRecord:
         self.now = Now(phase="freezing")

@@ -15,6 +15,7 @@ from control.records import MirrorRecord
 from control.store.direct import DirectFile, aligned_buffer, is_zero
 from control.volume import Volume
 from control.wire.channel import connect
+from control.wire.errors import DataLoss
 from control.wire.frames import CHECKSUM_BYTES, checksum
 from control.wire.status import error_from_rpc
 from dm_tables.units import MIB, Bytes
@@ -88,6 +89,8 @@ def _compare(
 ) -> None:
     """Compare the blocks of one message; zero blocks travel without digests."""
     block = part.block_bytes
+    if part.offset != found.compared:
+        raise DataLoss(f"digests of {part.offset} came where {found.compared} was due")
     buffer = aligned_buffer(block)
     at = part.offset
     for index in range(part.blocks):
