@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from . import network
-from .bundle import bundle
+from .bundle import archive, code_disk
 from .channel import Channel
 from .errors import CallFailed, CommandFailed, CommandTimeout, GuestGone, LabError
 from .inside import wire
-from .qemu import DATA_DISKS, Disk, Machine, Process
+from .qemu import CODE_DISK, DATA_DISKS, Disk, Machine, Process
 from .qmp import Qmp, connect
 from .template import Template
 
@@ -161,7 +161,7 @@ class Guest:
             template.initramfs,
             template.accel,
             self.folder,
-            self.disks,
+            (*self.disks, Disk(CODE_DISK, code_disk(self.folder.parent), readonly=True)),
             network=self._switch,
             ram=template.ram if clone else None,
             incoming=clone,
@@ -210,11 +210,10 @@ class Guest:
             disks=[f"/dev/disk/by-id/virtio-{serial}" for serial in DATA_DISKS],
             time_ns=time.time_ns(),
         )
-        self.update_code()
 
     def update_code(self) -> None:
-        """Send the repository's code as it is now; done by itself at every start."""
-        self.put(bundle(), "/run/frazil-code.tar.zlib")
+        """Send the repository's code as it is now; a start does it by itself."""
+        self.put(archive(), "/run/frazil-code.tar.zlib")
         self.call("lab_inside.code:unpack")
 
     # Commands

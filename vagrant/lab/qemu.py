@@ -23,6 +23,7 @@ KERNEL_ARGUMENTS = (
 TCG = "tcg,thread=multi,tb-size=256"
 DATA_DISKS = ("d0", "d1", "d2", "d3")
 STATE_DISK = "state"
+CODE_DISK = "code"
 
 
 def version() -> str:
@@ -44,6 +45,14 @@ class Disk:
     path: Path
     format: str = "raw"
     cache: str = "unsafe"
+    readonly: bool = False
+
+    def drive(self) -> str:
+        """QEMU's -drive for it."""
+        text = f"if=none,id={self.serial},file={self.path},format={self.format}"
+        # Read-only files are shared by guests; locks would only be in the way.
+        rest = "readonly=on,file.locking=off" if self.readonly else "discard=unmap"
+        return f"{text},cache={self.cache},{rest}"
 
 
 @dataclass(frozen=True)
@@ -89,12 +98,10 @@ class Machine:
         return f"memory-backend-file,id=m0,size={MEMORY_MIB}M,{path}"
 
     def _devices(self) -> list[str]:
-        root = f"if=none,id=root,file={self.image / 'root.img'},format=raw"
-        argv = ["-drive", root + ",readonly=on,file.locking=off,cache=unsafe"]
-        argv += ["-device", "virtio-blk-pci,drive=root,serial=root,addr=0x4"]
-        for slot, disk in enumerate(self.disks, start=5):
-            drive = f"if=none,id={disk.serial},file={disk.path},format={disk.format}"
-            argv += ["-drive", f"{drive},cache={disk.cache},discard=unmap"]
+        argv = []
+        root = Disk("root", self.image / "root.img", readonly=True)
+        for slot, disk in enumerate((root, *self.disks), start=4):
+            argv += ["-drive", disk.drive()]
             device = f"virtio-blk-pci,drive={disk.serial},serial={disk.serial},addr={slot:#x}"
             argv += ["-device", device]
         argv += ["-netdev", f"{self.network},id=n0"]

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import probe
+from .bundle import code_image
 from .cache import built, hash_files, key_of
 from .channel import Channel
 from .errors import GuestGone, LabError
 from .image import call, image, tool
 from .initramfs import INSIDE, initramfs
 from .progress import say, step
-from .qemu import DATA_DISKS, MEMORY_MIB, STATE_DISK, Disk, Machine, Process, version
+from .qemu import CODE_DISK, DATA_DISKS, MEMORY_MIB, STATE_DISK, Disk, Machine, Process, version
 from .qmp import Qmp, connect
 
 HERE = Path(__file__).resolve().parent
@@ -91,11 +92,14 @@ def template() -> Template:
 
 
 def _build_template(work: Path, root: Path, boot: Path, accel: str) -> None:
-    disks = tuple(
-        make_disk(serial, work, boot, "raw", "unsafe") for serial in (*DATA_DISKS, STATE_DISK)
-    )
+    disks = [make_disk(serial, work, boot, "raw", "unsafe") for serial in (*DATA_DISKS, STATE_DISK)]
+    code = work / "code.img"
+    code_image(code, [])
+    disks.append(Disk(CODE_DISK, code, readonly=True))
     (work / "ram").touch()
-    machine = Machine(root, boot / "initramfs", accel, work, disks, ram=work / "ram", shared=True)
+    machine = Machine(
+        root, boot / "initramfs", accel, work, tuple(disks), ram=work / "ram", shared=True
+    )
     with step(f"booting and saving the template ({accel})", 40 if accel == "tcg" else 10):
         process = Process(machine.argv(), work)
         try:

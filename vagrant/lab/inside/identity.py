@@ -15,18 +15,20 @@ SIOCSIFADDR, SIOCSIFFLAGS, SIOCSIFNETMASK, SIOCSIFHWADDR = 0x8916, 0x8914, 0x891
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
 BLKFLSBUF, BLKRRPART = 0x1261, 0x125F
 IFF_UP = 1
-MS_BIND = 4096
+MS_RDONLY, MS_BIND = 1, 4096
 INTERFACE = "eth0"
 STATE_DISK = "/dev/disk/by-id/virtio-state"
+CODE_DISK = "/dev/disk/by-id/virtio-code"
+CODE = "/opt/frazil"
 KEPT_FOLDERS = ("/var/lib/frazil", "/etc/frazil")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mount(source: str, target: str, kind: str = "", flags: int = 0) -> None:
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2); raises OSError."""
-    arguments = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None)
-    if _libc.mount(*arguments):
+    arguments = (source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags))
+    if _libc.mount(*arguments, data.encode() or None):
         number = ctypes.get_errno()
         raise OSError(number, f"mount {source} on {target}: {os.strerror(number)}")
 
@@ -46,6 +48,16 @@ def assume(wanted: dict[str, Any]) -> None:
         mount(STATE_DISK, "/persist", "ext4")
         for folder in KEPT_FOLDERS:
             mount("/persist" + folder, folder, flags=MS_BIND)
+        _mount_code()
+
+
+def _mount_code() -> None:
+    # The disk is shared by all guests; what is changed in it stays in memory.
+    for folder in ("disk", "upper", "work"):
+        Path("/run/code", folder).mkdir(parents=True, exist_ok=True)
+    mount(CODE_DISK, "/run/code/disk", "ext4", MS_RDONLY)
+    layers = "lowerdir=/run/code/disk,upperdir=/run/code/upper,workdir=/run/code/work"
+    mount("overlay", CODE, "overlay", data=layers)
 
 
 def set_hosts(hosts: dict[str, str]) -> None:
