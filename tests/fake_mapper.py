@@ -1,8 +1,9 @@
 """A device-mapper in memory, for tests of everything that stands on it.
 
-It keeps the rules that the code must live with: two table slots a device, resume swaps, a swap
-to a table of another size is refused and leaves the device suspended on the old one, suspend and
-resume wait for each other. It speaks two ways: :class:`dm_tables.ioctl.DeviceMapper`, and
+It keeps the rules that the code must live with: two table slots a device, resume swaps, suspend
+and resume wait for each other. The kernel checks some things only at the swap (a device too small
+for its target, say) and then leaves the device suspended on its old table: here a table of
+another size stands for all of these. It speaks two ways: :class:`dm_tables.ioctl.DeviceMapper`, and
 dmsetup's command line (:meth:`FakeMapper.dmsetup`).
 """
 
