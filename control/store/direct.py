@@ -180,7 +180,7 @@ class DirectFile:
         return done
 
     def _read_widened(self, view: memoryview, at: int) -> int:
-        bounce = aligned_buffer(min(BOUNCE, -(-len(view) // self.block + 2) * self.block))
+        bounce = aligned_buffer(min(BOUNCE, (-(-len(view) // self.block) + 2) * self.block))
         done = 0
         while done < len(view):
             first = (at + done) - (at + done) % self.block
