@@ -1,0 +1,1 @@
+"""The replica: other hosts' volumes, one whole and consistent instant of each, always."""

@@ -1,0 +1,67 @@
+"""Who may write and read which replica volumes: the configuration's [[replica.allow]]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import grpc
+
+from control.wire.errors import ReplicaRefused
+
+LOOPBACK = "loopback"
+"""The identity of whoever comes over plaintext, which never leaves the host."""
+
+
+class AllowRule(Protocol):
+    """One [[replica.allow]]."""
+
+    @property
+    def identity(self) -> str:
+        """The client's name."""
+
+    @property
+    def volumes(self) -> Sequence[str]:
+        """Shell patterns of replica volume names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who calls: the names its certificate gives it, the common name first."""
+
+    names: tuple[str, ...]
+
+    @property
+    def identity(self) -> str:
+        """The name to show where no rule has chosen one."""
+        return self.names[0] if self.names else ""
+
+
+def client_of(context: grpc.ServicerContext) -> Client:
+    """The client behind a call, as TLS proved it, or loopback without TLS.
+
+    :raises ReplicaRefused: a certificate without a name.
+    """
+    auth = context.auth_context()
+    if auth.get("transport_security_type", [b""])[0] != b"ssl":
+        return Client((LOOPBACK,))
+    found = [*auth.get("x509_common_name", ()), *auth.get("x509_subject_alternative_name", ())]
+    names = tuple(dict.fromkeys(name.decode("utf-8", "replace") for name in found if name))
+    if not names:
+        raise ReplicaRefused("the client's certificate has no name", "give it a common name")
+    return Client(names)
+
+
+def allowed_identity(rules: Sequence[AllowRule], client: Client, volume: str) -> str:
+    """The name under which ``client`` may use ``volume``. :raises ReplicaRefused: it may not."""
+    for name in client.names:
+        for rule in rules:
+            if rule.identity == name and any(fnmatchcase(volume, glob) for glob in rule.volumes):
+                return name
+    who = " or ".join(client.names)
+    raise ReplicaRefused(
+        f"{who} may not use the replica volume {volume}",
+        f'allow it at the replica: [[replica.allow]] identity = "{client.identity}"',
+    )

@@ -1,0 +1,180 @@
+"""Whether a generation may be received: decided from values alone, before anything is written.
+
+A delta fits only its own base; a name belongs to one volume and one identity for good; a
+replica never goes backwards. Whatever does not fit is refused with a type that says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import UUID
+
+from control.replica.records import CommittedRecord, Generation, IncomingRecord, VolumeRecord
+from control.wire.errors import (
+    BadManifest,
+    BaseMismatch,
+    ReplicaRefused,
+    SizeMismatch,
+    VolumeNameTaken,
+)
+from control.wire.frames import is_chunk_size
+from dm_tables.names import volume_name
+from dm_tables.units import SECTOR, Bytes, chunks_covering
+from proto.frazil.v1 import replica_pb2
+
+LARGEST_NUMBER = (1 << 63) - 1
+
+
+class Verdict(Enum):
+    """What to do with a manifest."""
+
+    ALREADY = auto()
+    """The generation is committed."""
+    RESUME = auto()
+    """Part of this generation is here: go on."""
+    BEGIN = auto()
+    """Start it, without what may be left of another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A manifest that could be meant. ``chunks`` counts a delta's; 0 in a whole copy."""
+
+    volume: str
+    volume_uuid: str
+    generation: Generation
+    base_uuid: str
+    size: Bytes
+    chunk: Bytes
+    chunks: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a whole copy."""
+        return not self.base_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a replica volume stands; all None for a name that nothing has."""
+
+    volume: VolumeRecord | None = None
+    newest: CommittedRecord | None = None
+    incoming: IncomingRecord | None = None
+
+
+def read_manifest(manifest: replica_pb2.Manifest) -> Wanted:
+    """``manifest``, checked by itself. :raises BadManifest, BadName: it cannot be meant."""
+    volume_name(manifest.volume)
+    size, chunk = manifest.size_bytes, manifest.chunk_bytes
+    if not size or size % SECTOR or size > LARGEST_NUMBER:
+        raise BadManifest(f"a volume cannot have {size} bytes")
+    if not is_chunk_size(chunk):
+        raise BadManifest(f"chunks cannot have {chunk} bytes")
+    if manifest.chunks > chunks_covering(Bytes(size), Bytes(chunk)):
+        raise BadManifest(f"{manifest.chunks} chunks are more than the volume has")
+    if not manifest.base_uuid and manifest.chunks:
+        raise BadManifest("a whole copy does not say how many chunks will come")
+    return Wanted(
+        volume=manifest.volume,
+        volume_uuid=_uuid("volume", manifest.volume_uuid),
+        generation=_generation(manifest.generation),
+        base_uuid=_uuid("base", manifest.base_uuid) if manifest.base_uuid else "",
+        size=Bytes(size),
+        chunk=Bytes(chunk),
+        chunks=manifest.chunks,
+    )
+
+
+def _generation(message: replica_pb2.Generation) -> Generation:
+    if not 1 <= message.number <= LARGEST_NUMBER:
+        raise BadManifest(f"{message.number} cannot number a generation")
+    generation = Generation.of(message)
+    if abs(generation.frozen_at) > LARGEST_NUMBER:
+        raise BadManifest("the generation's freeze time is out of range")
+    _uuid("generation", generation.uuid)
+    if generation.parent_uuid:
+        _uuid("parent", generation.parent_uuid)
+    return generation
+
+
+def _uuid(whose: str, text: str) -> str:
+    try:
+        UUID(text)
+    except ValueError:
+        raise BadManifest(f"the {whose} UUID {text[:64]!r} is none") from None
+    return text
+
+
+def judge(wanted: Wanted, standing: Standing, identity: str) -> Verdict:
+    """What to do with ``wanted`` where the replica stands at ``standing``.
+
+    :raises VolumeNameTaken: another volume has the name.
+    :raises ReplicaRefused: another identity writes the volume.
+    :raises SizeMismatch: the volume has another size here.
+    :raises BaseMismatch: it does not build on what is here.
+    """
+    if standing.volume is not None:
+        check_owner(standing.volume, wanted, identity)
+    if standing.newest is not None and standing.newest.generation.uuid == wanted.generation.uuid:
+        return Verdict.ALREADY
+    _check_base(wanted, standing.newest)
+    if standing.incoming is not None and _goes_on(wanted, standing.incoming):
+        return Verdict.RESUME
+    return Verdict.BEGIN
+
+
+def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
+    """See that the name stands for the same volume of the same source.
+
+    :raises VolumeNameTaken, ReplicaRefused, SizeMismatch: it does not.
+    """
+    if volume.volume_uuid != wanted.volume_uuid:
+        raise VolumeNameTaken(
+            f"{volume.name} is here the replica of volume {volume.volume_uuid}, "
+            f"not of {wanted.volume_uuid}",
+            "mirror to another name, or remove the replica that has this one",
+        )
+    if volume.identity != identity:
+        raise ReplicaRefused(
+            f"{volume.name} is written by {volume.identity}, not by {identity}",
+            "mirror to another name, or remove the replica here first",
+        )
+    if volume.size != wanted.size:
+        raise SizeMismatch(
+            f"{volume.name} has {volume.size} bytes here, the source's volume {wanted.size}",
+            "mirror to another name",
+        )
+
+
+def _check_base(wanted: Wanted, newest: CommittedRecord | None) -> None:
+    name, number = wanted.volume, wanted.generation.number
+    if wanted.base_uuid and newest is None:
+        raise BaseMismatch(
+            f"{name} has no generation here, the delta builds on {wanted.base_uuid}",
+            "send a whole copy first",
+        )
+    if newest is None:
+        return
+    here = newest.generation
+    if wanted.base_uuid and wanted.base_uuid != here.uuid:
+        raise BaseMismatch(
+            f"{name} stands at generation {here.number} ({here.uuid}) here, "
+            f"the delta builds on {wanted.base_uuid}",
+            "send what builds on the replica's newest generation, or a whole copy",
+        )
+    if number <= here.number:
+        raise BaseMismatch(
+            f"{name} stands at generation {here.number} here and does not go back to {number}",
+            "the source was rolled back or made anew: mirror it to another name",
+        )
+
+
+def _goes_on(wanted: Wanted, incoming: IncomingRecord) -> bool:
+    return (
+        incoming.generation.uuid == wanted.generation.uuid
+        and incoming.base_uuid == wanted.base_uuid
+        and incoming.chunk == wanted.chunk
+        and incoming.expected == wanted.chunks
+    )

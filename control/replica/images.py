@@ -1,0 +1,80 @@
+"""A committed generation's image, read without device-mapper."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from control.blocks import Extent
+from control.image import StackImage
+from control.replica.records import Chain
+from control.replica.store import ReplicaStore
+from control.spans import Span
+from control.store.reader import StoreReader
+from control.wire.digests import block_digests, check_range
+from control.wire.extents import data_extents
+from dm_tables.units import Bytes
+from proto.frazil.v1 import replica_pb2
+
+READ_AT_MOST = 16 << 20
+
+
+@contextmanager
+def open_image(store: ReplicaStore, chain: Chain) -> Iterator[StackImage]:
+    """The image of ``chain``, which the caller holds. :raises: as :class:`StackImage`."""
+    layers: list[tuple[str | os.PathLike[str], Bytes]] = [
+        (store.object_path(layer.object_name), layer.chunk) for layer in chain.layers
+    ]
+    with StackImage((_base_span(store, chain),), layers, chain.size) as image:
+        yield image
+
+
+def image_extents(store: ReplicaStore, chain: Chain) -> Iterator[Extent]:
+    """What the image may hold other than zeroes: in order of address; they may overlap."""
+    sources: list[Iterator[Extent]] = [data_extents((_base_span(store, chain),))]
+    for layer in chain.layers:
+        path = store.object_path(layer.object_name)
+        sources.append(_layer_extents(path, chain.size, layer.chunk))
+    return heapq.merge(*sources, key=lambda extent: extent.address)
+
+
+def image_digests(
+    store: ReplicaStore, request: replica_pb2.DigestsRequest
+) -> Iterator[replica_pb2.BlockDigests]:
+    """Digests of a committed generation's blocks; it stays as it is meanwhile.
+
+    :raises ReplicaNotFound, GenerationNotFound: it is not here, or not any more.
+    :raises BadRange: no such blocks.
+    """
+    with store.reading(request.volume, uuid=request.generation_uuid) as chain:
+        block, offset, end = check_range(
+            chain.size, request.block_bytes, request.offset, request.length
+        )
+        with open_image(store, chain) as image:
+            yield from block_digests(image.read, image_extents(store, chain), block, offset, end)
+
+
+def _base_span(store: ReplicaStore, chain: Chain) -> Span:
+    return Span(store.object_path(chain.base_object), Bytes(0), chain.size)
+
+
+def _layer_extents(path: Path, size: Bytes, chunk: Bytes) -> Iterator[Extent]:
+    """A layer's chunks as extents, from a compressed set: memory follows the change."""
+    with StoreReader(path, size, chunk) as reader:
+        changed = reader.changed()
+    start = end = -1
+    for number in changed:
+        if number != end:
+            if end > start:
+                yield _extent(start, end, chunk)
+            start = number
+        end = number + 1
+    if end > start:
+        yield _extent(start, end, chunk)
+
+
+def _extent(start: int, end: int, chunk: Bytes) -> Extent:
+    return Extent(Bytes(start * chunk), Bytes((end - start) * chunk))

@@ -1,0 +1,144 @@
+"""Synchronizing RVx/s into RVx/1 (figure 7D, step 234): committed layers fold into the base."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from control.limiter import Interrupted, RateLimiter
+from control.merge import merge
+from control.replica.records import LayerRecord, VolumeRecord
+from control.replica.store import ReplicaStore
+from control.spans import Span
+from control.store.reader import StoreReader
+from dm_tables.errors import FrazilError
+from dm_tables.units import Bytes
+
+log = logging.getLogger("frazil.replica")
+
+LOOK_AGAIN_SECONDS = 30.0
+FIRST_RETRY_SECONDS = 2.0
+LAST_RETRY_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class MergeProgress:
+    """The layer being merged: the generation it leads to, and chunks done of all."""
+
+    volume: str
+    number: int
+    done: int
+    total: int
+
+
+class LayerGone(FrazilError):
+    """The layer was let go while it was merged: a whole copy, or a removal."""
+
+
+class ReplicaMerger(threading.Thread):
+    """Merges whatever may be merged, one layer at a time.
+
+    A layer's chunks go into the base while every image that is shown still reads them from the
+    layer; only then is the layer let go, in one transaction. Killed at any point, it goes on
+    from what was durable.
+
+    :param rate: bytes a second; 0: no limit.
+    """
+
+    def __init__(self, store: ReplicaStore, rate: int = 0) -> None:
+        super().__init__(name="replica merger", daemon=True)
+        self.limiter = RateLimiter(rate)
+        self._store = store
+        self._now: MergeProgress | None = None
+        self._problems: dict[str, str] = {}
+        self._retry_at: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+
+    def stop(self) -> None:
+        """End soon; what is not merged is merged after a restart."""
+        self.limiter.stop.set()
+        with self._store.changed:
+            self._store.changed.notify_all()
+
+    def progress(self, volume: str) -> MergeProgress | None:
+        """How far the merge of this volume is; None when none runs."""
+        now = self._now
+        return now if now is not None and now.volume == volume else None
+
+    def problem(self, volume: str) -> str:
+        """Why merging this volume failed last; empty when it did not."""
+        return self._problems.get(volume, "")
+
+    def run(self) -> None:
+        """Merge, then sleep until something changes."""
+        while not self.limiter.stop.is_set():
+            seen = self._store.changes
+            if self.merge_next():
+                continue
+            with self._store.changed:
+                if self._store.changes == seen and not self.limiter.stop.is_set():
+                    self._store.changed.wait(self._pause())
+
+    def _pause(self) -> float:
+        due = min(self._retry_at.values(), default=float("inf"))
+        return min(LOOK_AGAIN_SECONDS, max(0.1, due - time.monotonic()))
+
+    def merge_next(self) -> bool:
+        """Merge one layer, if there is one that may be. :return: whether there may be another."""
+        now = time.monotonic()
+        failed = {name for name, at in self._retry_at.items() if at > now}
+        found = self._store.next_merge(failed)
+        if found is None:
+            return False
+        volume, layer = found
+        try:
+            done = self._merge(volume, layer)
+        except (Interrupted, LayerGone):
+            return not self.limiter.stop.is_set()
+        except (FrazilError, OSError) as error:
+            self._failed(volume.name, error)
+            return True
+        finally:
+            self._now = None
+        self._problems.pop(volume.name, None)
+        self._failures.pop(volume.name, None)
+        self._retry_at.pop(volume.name, None)
+        return done
+
+    def _failed(self, volume: str, error: Exception) -> None:
+        failures = self._failures[volume] = self._failures.get(volume, 0) + 1
+        wait = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 10))
+        self._retry_at[volume] = time.monotonic() + wait
+        if self._problems.get(volume) != str(error):
+            log.error("merging %s failed: %s", volume, error)
+        self._problems[volume] = str(error)
+
+    def _merge(self, volume: VolumeRecord, layer: LayerRecord) -> bool:
+        """Copy the layer's chunks into the base. :return: whether the layer could be let go."""
+        if layer.merged < layer.chunks:
+            with self._store.using(volume.base_object, layer.object_name):
+                self._copy(volume, layer)
+        return self._store.finish_merge(volume, layer)
+
+    def _copy(self, volume: VolumeRecord, layer: LayerRecord) -> None:
+        base = Span(self._store.object_path(volume.base_object), Bytes(0), volume.size)
+        path = self._store.object_path(layer.object_name)
+        with StoreReader(path, volume.size, layer.chunk) as reader:
+            merge(
+                reader,
+                (base,),
+                limiter=self.limiter,
+                progress=lambda done, _: self._progressed(layer, done),
+                on_durable=lambda done: self._durable(layer, done),
+                start=layer.merged,
+                punch=True,
+            )
+
+    def _progressed(self, layer: LayerRecord, done: int) -> None:
+        self._now = MergeProgress(layer.volume, layer.number, done, layer.chunks)
+
+    def _durable(self, layer: LayerRecord, done: int) -> None:
+        if not self._store.journal.note_merged(layer, done):
+            raise LayerGone(f"layer {layer.object_name} was let go")

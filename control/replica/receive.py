@@ -1,0 +1,250 @@
+"""Receiving one generation (figure 8, steps 214 and 228): check, stage, make durable, commit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from control.replica.admission import Verdict, Wanted, judge, read_manifest
+from control.replica.claims import Claim, Claims
+from control.replica.records import IncomingRecord
+from control.replica.room import check_room, growth_left, must_stay_free
+from control.replica.staging import Staging, open_staging
+from control.replica.store import ReplicaStore
+from control.wire.checking import CheckedRun, RunChecker
+from control.wire.errors import BadStream, DataLoss, ReplicaFull
+from dm_tables.errors import Corrupt, Exhausted, FrazilError, NotFound
+from dm_tables.units import MIB
+from proto.frazil.v1 import replica_pb2
+
+log = logging.getLogger("frazil.replica")
+
+Requests = Iterator[replica_pb2.ReceiveRequest]
+Replies = Iterator[replica_pb2.ReceiveReply]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often what was received is made durable: after so many bytes, or so long."""
+
+    bytes: int = 32 * MIB
+    seconds: float = 2.0
+
+
+class Receiver:
+    """Receives generations into a store.
+
+    :param claims: shared with whatever else must not run beside a Receive.
+    :param committed: called after each commit.
+    """
+
+    def __init__(
+        self,
+        store: ReplicaStore,
+        claims: Claims,
+        committed: Callable[[str], None] = lambda volume: None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._store = store
+        self._claims = claims
+        self._committed = committed
+        self._pace = pace or Pace()
+
+    def receive(
+        self, identity: str, wanted: Wanted, requests: Requests, interrupt: Callable[[], object]
+    ) -> Replies:
+        """Take what comes behind the manifest ``wanted``; the replies of one Receive call.
+
+        :param identity: who sends, and may write this volume.
+        :param interrupt: ends the wait for the next request, from another thread.
+        :raises BaseMismatch, VolumeNameTaken, ReplicaRefused, SizeMismatch: it does not fit;
+            nothing was changed.
+        :raises BadStream, DataLoss: what came is wrong; what was durable stays, unless the
+            whole of it does not add up.
+        :raises ReplicaFull: no room; what was durable stays.
+        :raises Superseded, ReplicaBusy: two calls wanted the volume.
+        """
+        # Before the claim too: a call that is to be refused must not end one that is not.
+        judge(wanted, self._store.standing(wanted.volume), identity)
+        with self._claims.claim(wanted.volume, interrupt) as claim:
+            verdict = judge(wanted, self._store.standing(wanted.volume), identity)
+            if verdict is Verdict.ALREADY:
+                yield _committed(wanted, already=True)
+                return
+            try:
+                yield from self._take(wanted, identity, verdict, requests, claim)
+            except Exhausted as error:
+                raise ReplicaFull(error.what, error.hint) from error
+        self._committed(wanted.volume)
+
+    def _take(
+        self, wanted: Wanted, identity: str, verdict: Verdict, requests: Requests, claim: Claim
+    ) -> Replies:
+        session = _Session(self._store, wanted, identity, verdict, self._pace)
+        try:
+            yield session.ready()
+            for request in requests:
+                claim.check()
+                what = request.WhichOneof("message")
+                if what == "trailer":
+                    session.commit(request.trailer)
+                    yield _committed(wanted, already=False)
+                    return
+                if what != "runs":
+                    raise BadStream(f"a {what or 'nothing'} came where runs belong")
+                session.take(request.runs)
+                if session.is_due():
+                    yield session.checkpoint()
+            claim.check()
+            raise BadStream("the stream ended without a trailer")
+        finally:
+            session.close()
+
+
+class _Session:
+    """One generation on its way in."""
+
+    def __init__(
+        self,
+        store: ReplicaStore,
+        wanted: Wanted,
+        identity: str,
+        verdict: Verdict,
+        pace: Pace,
+    ) -> None:
+        self._store = store
+        self._wanted = wanted
+        self._pace = pace
+        self._broken = False
+        self._first = True
+        if verdict is Verdict.BEGIN:
+            record = store.begin(wanted, identity)
+        else:
+            found = store.standing(wanted.volume).incoming
+            assert found is not None
+            record = found
+        self._check_room(record)
+        self._open(record)
+
+    def _open(self, record: IncomingRecord) -> None:
+        """Open the staged object; one that is not what the journal says is begun anew."""
+        try:
+            self._staging: Staging = open_staging(self._store.pool, record, self._wanted.size)
+        except (NotFound, Corrupt) as error:
+            if not record.tally.runs:
+                raise
+            log.warning("%s: what was received is lost, it starts anew: %s", record.volume, error)
+            record = self._store.restart(record)
+            self._staging = open_staging(self._store.pool, record, self._wanted.size)
+        self._record = record
+        self._checker = RunChecker(
+            self._wanted.size, self._wanted.chunk, self._staging.placing(), record.tally
+        )
+        self._saved = time.monotonic()
+
+    def ready(self) -> replica_pb2.ReceiveReply:
+        """Where the source is to go on."""
+        tally = self._record.tally
+        return replica_pb2.ReceiveReply(
+            ready=replica_pb2.Ready(next_ordinal=tally.runs, digest=tally.digest)
+        )
+
+    def take(self, runs: replica_pb2.Runs) -> None:
+        """Check and stage runs; a first run 0 means that the source begins anew."""
+        if self._first and runs.run and runs.run[0].ordinal == 0 and self._record.tally.runs:
+            self._begin_anew()
+        self._first = False
+        for run in runs.run:
+            self._write(self._checker.check(run))
+
+    def _begin_anew(self) -> None:
+        self._staging.close()
+        self._broken = True
+        self._open(self._store.restart(self._record))
+        self._broken = False
+
+    def _write(self, run: CheckedRun) -> None:
+        self._broken = True
+        self._staging.write(run)
+        self._broken = False
+
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        waiting = self._checker.tally.length - self._record.tally.length
+        late = time.monotonic() - self._saved >= self._pace.seconds
+        return waiting >= self._pace.bytes or (late and waiting > 0)
+
+    def checkpoint(self) -> replica_pb2.ReceiveReply:
+        """Make everything so far durable, and write it down."""
+        self._save()
+        self._check_room(self._record)
+        tally = self._record.tally
+        return replica_pb2.ReceiveReply(
+            durable=replica_pb2.Durable(next_ordinal=tally.runs, digest=tally.digest)
+        )
+
+    def _save(self) -> None:
+        self._broken = True
+        tally = self._checker.tally
+        position = self._staging.checkpoint()
+        self._record = self._store.checkpoint(self._record, tally, position)
+        self._saved = time.monotonic()
+        self._broken = False
+
+    def commit(self, trailer: replica_pb2.Trailer) -> None:
+        """The generation becomes the newest, if it is all there.
+
+        :raises DataLoss: it is not; what was received is dropped, because it cannot be trusted.
+        """
+        tally = self._checker.tally
+        try:
+            self._checker.check_trailer(trailer)
+            if self._wanted.base_uuid and tally.chunks != self._wanted.chunks:
+                raise DataLoss(
+                    f"{tally.chunks} chunks came, the manifest named {self._wanted.chunks}"
+                )
+        except DataLoss:
+            self._broken = True
+            self._staging.close()
+            self._store.drop_incoming(self._wanted.volume)
+            raise
+        self._broken = True
+        self._staging.finish()
+        self._staging.close()
+        self._store.commit(self._record, tally)
+
+    def close(self) -> None:
+        """Let go; what arrived whole is kept for the next call, where nothing is broken."""
+        if not self._broken:
+            # Whatever fails here, the last checkpoint stands.
+            with suppress(FrazilError):
+                self._save()
+        self._staging.close()
+
+    def _check_room(self, record: IncomingRecord) -> None:
+        """:raises ReplicaFull: there would be no room left to merge what is committed."""
+        volume = self._store.volume(record.volume)
+        layers = [layer.chunks * layer.chunk for layer in self._store.journal.layers(volume.name)]
+        growth = 0
+        if volume.base_object:
+            growth = growth_left(self._store.object_path(volume.base_object), volume.size)
+        coming = 0 if record.whole else record.tally.length
+        pool = self._store.pool
+        check_room(pool.location, pool.free(), must_stay_free(growth, layers, coming))
+
+
+def _committed(wanted: Wanted, *, already: bool) -> replica_pb2.ReceiveReply:
+    return replica_pb2.ReceiveReply(
+        committed=replica_pb2.Committed(generation=wanted.generation.message(), already=already)
+    )
+
+
+def first_request(requests: Requests) -> Wanted:
+    """The manifest that begins a Receive call. :raises BadStream, BadManifest: there is none."""
+    request = next(requests, None)
+    if request is None or request.WhichOneof("message") != "manifest":
+        raise BadStream("a Receive call begins with a manifest")
+    return read_manifest(request.manifest)

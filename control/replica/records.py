@@ -1,0 +1,120 @@
+"""What the replica's journal holds, as values. Sizes in bytes, times in ns since the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from control.wire.frames import Tally
+from dm_tables.units import Bytes
+from proto.frazil.v1 import replica_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A frozen instant of a volume."""
+
+    number: int
+    uuid: str
+    parent_uuid: str
+    frozen_at: int
+
+    @staticmethod
+    def of(message: replica_pb2.Generation) -> Generation:
+        """From the wire."""
+        frozen_at = message.frozen_at.ToNanoseconds()
+        return Generation(message.number, message.uuid, message.parent_uuid, frozen_at)
+
+    def message(self) -> replica_pb2.Generation:
+        """For the wire."""
+        made = replica_pb2.Generation(
+            number=self.number, uuid=self.uuid, parent_uuid=self.parent_uuid
+        )
+        made.frozen_at.FromNanoseconds(self.frozen_at)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRecord:
+    """A replica volume: remote volume RVx/1 of figure 7 is its base.
+
+    ``identity`` is the only one that may write it. ``base_object`` is empty and ``base_number``
+    0 while nothing is committed; else the base, and the generation that it is merged up to.
+    """
+
+    name: str
+    volume_uuid: str
+    identity: str
+    size: Bytes
+    base_object: str = ""
+    base_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """A committed delta that is not merged yet: remote volume RVx/s.
+
+    ``number`` is the generation it leads to. Once ``merging``, the base is no generation by
+    itself any more; ``merged`` exceptions of it are durable in the base.
+    """
+
+    volume: str
+    number: int
+    object_name: str
+    chunk: Bytes
+    chunks: int
+    merging: bool = False
+    merged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedRecord:
+    """A generation in the history, and what it came to on the wire."""
+
+    volume: str
+    generation: Generation
+    chunks: int
+    length: Bytes
+    digest: bytes
+    committed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRecord:
+    """A generation that is being received, up to its last durable checkpoint.
+
+    ``base_uuid`` is empty for a whole copy; ``expected`` chunks are to come in a delta.
+    ``position`` is where the staged object goes on: exceptions, or a byte address.
+    """
+
+    volume: str
+    generation: Generation
+    base_uuid: str
+    object_name: str
+    chunk: Bytes
+    expected: int
+    tally: Tally = field(default_factory=Tally)
+    position: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a whole copy, into a base of its own."""
+        return not self.base_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLayer:
+    """A layer as part of an image."""
+
+    object_name: str
+    chunk: Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The objects that make up a generation's image: the base and layers over it, lowest first."""
+
+    volume: str
+    size: Bytes
+    generation: Generation
+    base_object: str
+    layers: tuple[ChainLayer, ...]

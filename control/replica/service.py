@@ -1,0 +1,117 @@
+"""The Replica service: what one frazild asks of another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import grpc
+
+from control.replica.access import AllowRule, Client, allowed_identity, client_of
+from control.replica.describe import describe
+from control.replica.images import image_digests
+from control.replica.merging import ReplicaMerger
+from control.replica.receive import Receiver, Replies, Requests, first_request
+from control.replica.store import ReplicaStore
+from control.wire.errors import ProtocolMismatch, ReplicaRefused
+from control.wire.frames import PROTOCOL
+from control.wire.peers import Me
+from control.wire.status import abort_with
+from dm_tables.errors import FrazilError
+from proto.frazil.v1 import replica_pb2
+from proto.frazil.v1.replica_pb2_grpc import ReplicaServicer
+
+log = logging.getLogger("frazil.replica")
+
+
+class ReplicaService(ReplicaServicer):
+    """The servicer. Every call but Hello needs a rule that allows the client the volume.
+
+    :param rules: gives the [[replica.allow]] rules there are now.
+    """
+
+    def __init__(
+        self,
+        store: ReplicaStore,
+        receiver: Receiver,
+        merger: ReplicaMerger,
+        me: Me,
+        rules: Callable[[], Sequence[AllowRule]],
+    ) -> None:
+        self._store = store
+        self._receiver = receiver
+        self._merger = merger
+        self._me = me
+        self._rules = rules
+
+    def Hello(
+        self, request: replica_pb2.HelloRequest, context: grpc.ServicerContext
+    ) -> replica_pb2.HelloReply:
+        """Who is there. FAILED_PRECONDITION for another version of the protocol."""
+        with _typed(context):
+            client = client_of(context)
+            if request.protocol != PROTOCOL:
+                raise ProtocolMismatch(
+                    f"{self._me.host_name} speaks version {PROTOCOL} of the protocol, "
+                    f"{request.host_name} {request.protocol}",
+                    "run the same release of frazil on both hosts",
+                )
+        return replica_pb2.HelloReply(
+            protocol=PROTOCOL,
+            host_uuid=self._me.host_uuid,
+            host_name=self._me.host_name,
+            software=self._me.software,
+            identity=client.identity,
+        )
+
+    def Describe(
+        self, request: replica_pb2.DescribeRequest, context: grpc.ServicerContext
+    ) -> replica_pb2.ReplicaVolume:
+        """Where a volume stands."""
+        with _typed(context):
+            self._check_reader(context, request.volume)
+            merge = self._merger.progress(request.volume)
+            return describe(self._store, request.volume, merge)
+
+    def Receive(self, request_iterator: Requests, context: grpc.ServicerContext) -> Replies:
+        """One generation."""
+        with _typed(context):
+            requests = _until_broken(request_iterator)
+            wanted = first_request(requests)
+            identity = allowed_identity(self._rules(), client_of(context), wanted.volume)
+            # The generated stubs do not know it; it ends the wait for the next request.
+            interrupt: Callable[[], object] = context.cancel
+            yield from self._receiver.receive(identity, wanted, requests, interrupt)
+
+    def Digests(
+        self, request: replica_pb2.DigestsRequest, context: grpc.ServicerContext
+    ) -> Iterator[replica_pb2.BlockDigests]:
+        """Digests of a committed generation's blocks."""
+        with _typed(context):
+            self._check_reader(context, request.volume)
+            yield from image_digests(self._store, request)
+
+    def _check_reader(self, context: grpc.ServicerContext, volume: str) -> None:
+        """:raises ReplicaRefused: the client is not the one that writes the volume."""
+        client: Client = client_of(context)
+        allowed_identity(self._rules(), client, volume)
+        owner = self._store.volume(volume).identity
+        if owner not in client.names:
+            raise ReplicaRefused(f"{volume} is written by {owner}, not by {client.identity}")
+
+
+@contextmanager
+def _typed(context: grpc.ServicerContext) -> Iterator[None]:
+    """Errors that are raised inside end the call, typed."""
+    try:
+        yield
+    except FrazilError as error:
+        log.info("%s: %s", error.name, error)
+        abort_with(context, error)
+
+
+def _until_broken(requests: Requests) -> Requests:
+    """The requests until the connection breaks, which ends them as their end would."""
+    with suppress(grpc.RpcError):
+        yield from requests

@@ -1,0 +1,95 @@
+"""This host as a replica: store, receiver, merger and listener, brought up and down together."""
+
+from __future__ import annotations
+
+from control import VERSION
+from control.context import Context
+from control.pool.choose import open_replica_pool
+from control.replica.claims import Claims
+from control.replica.describe import describe
+from control.replica.devices import ReplicaDevices
+from control.replica.merging import ReplicaMerger
+from control.replica.receive import Receiver
+from control.replica.server import PeerServer
+from control.replica.service import ReplicaService
+from control.replica.store import ReplicaStore
+from control.wire.peers import Me
+from proto.frazil.v1 import replica_pb2
+
+
+class ReplicaSide:
+    """Everything that other hosts' volumes need here.
+
+    :raises ReplicaDamaged: what is kept here cannot be read.
+    """
+
+    def __init__(self, context: Context) -> None:
+        config = context.config
+        pool = open_replica_pool(config)
+        pool.check()
+        self.store = ReplicaStore(config.replica_directory, pool)
+        self.merger = ReplicaMerger(self.store, config.merge.rate)
+        self._claims = Claims()
+        self._devices = ReplicaDevices(self.store, config.replica_directory, context.dmsetup)
+        self._context = context
+        self._server: PeerServer | None = None
+
+    def start(self) -> None:
+        """Merge what is left over, and listen if the configuration says where.
+
+        :raises PlaintextRefused, TlsUnusable, CannotListen: the listener cannot be.
+        """
+        config = self._context.config
+        if config.listen.address is not None:
+            me = Me(self._context.journal.host_uuid, config.host.name, VERSION)
+            receiver = Receiver(self.store, self._claims, self._received)
+            service = ReplicaService(
+                self.store, receiver, self.merger, me, lambda: config.replica.allow
+            )
+            self._server = PeerServer(
+                service, config.listen.address, config.tls, config.listen.plaintext
+            )
+            self._server.start()
+        self.merger.start()
+
+    def stop(self) -> None:
+        """End; what was received durably stays."""
+        if self._server is not None:
+            self._server.stop()
+        self.merger.stop()
+        if self.merger.is_alive():
+            self.merger.join(10)
+        self.store.close()
+
+    def _received(self, name: str) -> None:
+        newest = self.store.journal.newest(name)
+        if newest is not None:
+            number = newest.generation.number
+            self._context.events.add(
+                "info", name, "received", f"generation {number} is committed here"
+            )
+
+    def attach(self, name: str, number: int) -> tuple[str, replica_pb2.Generation]:
+        """A read-only device of a generation, held; the newest for number 0."""
+        path, generation = self._devices.attach(name, number)
+        return str(path), generation.message()
+
+    def detach(self, name: str, number: int) -> None:
+        """Release it."""
+        self._devices.detach(name, number)
+
+    def description(self, name: str) -> replica_pb2.ReplicaVolume:
+        """Where a volume stands. :raises ReplicaNotFound: there is none of that name."""
+        return describe(self.store, name, self.merger.progress(name))
+
+    def descriptions(self) -> list[replica_pb2.ReplicaVolume]:
+        """Where every volume stands, by name."""
+        return [self.description(volume.name) for volume in self.store.journal.volumes()]
+
+    def remove(self, name: str) -> None:
+        """Forget a replica volume and give its room back.
+
+        :raises ReplicaNotFound: there is none. :raises ReplicaHeld: something reads it.
+        """
+        self.store.remove(name)
+        self._context.events.add("info", name, "replica-removed", "its bytes are gone")

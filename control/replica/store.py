@@ -1,0 +1,387 @@
+"""Replica volumes on disk: a base and committed layers over it, and how they change.
+
+A replica volume is remote volume RVx/1 and the RVx/s above it (figure 7). What is committed
+changes in single transactions, after everything that they name is on stable storage: before
+one the replica shows generation s - 1, after it s, whatever crashes (claims 13 and 22).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from control.pool.pool import Pool
+from control.replica.admission import Standing, Wanted
+from control.replica.database import Database
+from control.replica.holds import Holds
+from control.replica.journal import ReplicaJournal
+from control.replica.records import (
+    Chain,
+    ChainLayer,
+    CommittedRecord,
+    IncomingRecord,
+    LayerRecord,
+    VolumeRecord,
+)
+from control.wire.errors import (
+    BaseMismatch,
+    GenerationNotFound,
+    ReplicaHeld,
+    ReplicaNotFound,
+)
+from control.wire.frames import Tally
+from dm_tables.errors import FrazilError
+from dm_tables.units import Bytes
+
+log = logging.getLogger("frazil.replica")
+
+DATABASE = "replica.db"
+
+
+class ReplicaStore:
+    """The replica volumes of one host.
+
+    :param directory: where the journal lies; made if need be.
+    :param pool: where bases and layers lie.
+    :param clock: ns since the epoch.
+    :raises ReplicaDamaged, ReplicaTooNew: the journal cannot be used.
+
+    Opening it finishes what a crash left: objects that nothing names any more are deleted.
+    """
+
+    def __init__(
+        self, directory: Path, pool: Pool, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.pool = pool
+        self.journal = ReplicaJournal(Database(directory / DATABASE))
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.changes = 0
+        self._clock = clock
+        self._holds = Holds(self.journal)
+        self.collect()
+
+    def close(self) -> None:
+        """Close the journal."""
+        self.journal.close()
+
+    # Where things stand.
+
+    def volume(self, name: str) -> VolumeRecord:
+        """:raises ReplicaNotFound: no replica volume has the name."""
+        record = self.journal.volume(name)
+        if record is None:
+            known = ", ".join(volume.name for volume in self.journal.volumes()) or "none yet"
+            raise ReplicaNotFound(f"there is no replica {name!r} here", f"there are: {known}")
+        return record
+
+    def standing(self, name: str) -> Standing:
+        """Where the volume stands, as one moment shows it."""
+        with self.journal.transaction():
+            return Standing(
+                self.journal.volume(name),
+                self.journal.newest(name),
+                self.journal.incoming(name),
+            )
+
+    def object_path(self, object_name: str) -> Path:
+        """Where an object's bytes lie. :raises PoolObjectMissing: it is not there."""
+        return self.pool.open(object_name).path
+
+    # What is coming in.
+
+    def begin(self, wanted: Wanted, identity: str) -> IncomingRecord:
+        """Write down that a generation is coming in, in the place of any other.
+
+        The object is named, and not made yet.
+        """
+        with self.lock, self.journal.transaction():
+            if self.journal.volume(wanted.volume) is None:
+                self.journal.save_volume(
+                    VolumeRecord(wanted.volume, wanted.volume_uuid, identity, wanted.size)
+                )
+            self._discard_incoming(wanted.volume)
+            kind = "base" if wanted.whole else "layer"
+            record = IncomingRecord(
+                wanted.volume,
+                wanted.generation,
+                wanted.base_uuid,
+                self.journal.new_object(wanted.volume, kind),
+                wanted.chunk,
+                wanted.chunks,
+            )
+            self.journal.save_incoming(record)
+        self.collect()
+        return record
+
+    def restart(self, record: IncomingRecord) -> IncomingRecord:
+        """The same generation from its first run on, into an object of its own."""
+        with self.lock, self.journal.transaction():
+            self._discard_incoming(record.volume)
+            kind = "base" if record.whole else "layer"
+            fresh = replace(
+                record,
+                object_name=self.journal.new_object(record.volume, kind),
+                tally=Tally(),
+                position=0,
+            )
+            self.journal.save_incoming(fresh)
+        self.collect()
+        return fresh
+
+    def checkpoint(self, record: IncomingRecord, tally: Tally, position: int) -> IncomingRecord:
+        """Write down what is durable in the staged object."""
+        reached = replace(record, tally=tally, position=position)
+        self.journal.save_incoming(reached)
+        return reached
+
+    def drop_incoming(self, name: str) -> None:
+        """Forget what was coming in, and give its room back."""
+        with self.lock, self.journal.transaction():
+            self._discard_incoming(name)
+        self.collect()
+
+    def _discard_incoming(self, name: str) -> None:
+        record = self.journal.incoming(name)
+        if record is not None:
+            self.journal.add_garbage(name, record.object_name)
+            self.journal.remove_incoming(name)
+
+    def commit(self, record: IncomingRecord, tally: Tally) -> CommittedRecord:
+        """Make a generation the newest; its object is on stable storage, with its name.
+
+        :raises BaseMismatch: the replica moved on since the manifest was judged.
+        """
+        committed = CommittedRecord(
+            record.volume,
+            record.generation,
+            tally.chunks,
+            Bytes(tally.length),
+            tally.digest,
+            self._clock(),
+        )
+        with self.lock, self.journal.transaction():
+            self._check_newest(record)
+            if record.whole:
+                self._replace_base(record)
+            else:
+                self.journal.save_layer(
+                    LayerRecord(
+                        record.volume,
+                        record.generation.number,
+                        record.object_name,
+                        record.chunk,
+                        tally.chunks,
+                    )
+                )
+            self.journal.add_committed(committed)
+            self.journal.remove_incoming(record.volume)
+        self._tell()
+        self.collect()
+        return committed
+
+    def _check_newest(self, record: IncomingRecord) -> None:
+        newest = self.journal.newest(record.volume)
+        base = newest.generation.uuid if newest is not None else ""
+        if record.base_uuid and record.base_uuid != base:
+            raise BaseMismatch(
+                f"{record.volume} moved on while generation "
+                f"{record.generation.number} was coming in"
+            )
+
+    def _replace_base(self, record: IncomingRecord) -> None:
+        """A whole copy takes the place of everything below it."""
+        volume = self.volume(record.volume)
+        for layer in self.journal.layers(record.volume):
+            self.journal.remove_layer(layer)
+            self.journal.add_garbage(record.volume, layer.object_name)
+        if volume.base_object:
+            self.journal.add_garbage(record.volume, volume.base_object)
+        self.journal.save_volume(
+            replace(volume, base_object=record.object_name, base_number=record.generation.number)
+        )
+
+    # Images.
+
+    def chain(self, name: str, number: int = 0, uuid: str = "") -> Chain:
+        """What a generation's image is made of; the newest one's without number and UUID.
+
+        :raises ReplicaNotFound: no such volume.
+        :raises GenerationNotFound: never committed here, or merged past.
+        """
+        with self.lock, self.journal.transaction():
+            volume = self.volume(name)
+            found = self._committed(name, number, uuid)
+            layers = self.journal.layers(name)
+            wanted = found.generation.number
+            if not _is_there(volume, layers, wanted):
+                newest = self._committed(name, 0, "").generation.number
+                raise GenerationNotFound(
+                    f"{name} has merged past generation {wanted}",
+                    f"its newest is generation {newest}",
+                )
+            below = [layer for layer in layers if layer.number <= wanted]
+            return Chain(
+                name,
+                volume.size,
+                found.generation,
+                volume.base_object,
+                tuple(ChainLayer(layer.object_name, layer.chunk) for layer in below),
+            )
+
+    def _committed(self, name: str, number: int, uuid: str) -> CommittedRecord:
+        for record in self.journal.history(name):
+            made = record.generation
+            if (not number or made.number == number) and (not uuid or made.uuid == uuid):
+                return record
+        which = f"generation {number or uuid}" if number or uuid else "committed generation"
+        raise GenerationNotFound(f"{name} has no {which} here")
+
+    @contextmanager
+    def reading(self, name: str, number: int = 0, uuid: str = "") -> Iterator[Chain]:
+        """An image that stays as it is until the context is left. :raises: as :meth:`chain`."""
+        with self.lock:
+            chain = self.chain(name, number, uuid)
+            self._holds.take(chain)
+        try:
+            yield chain
+        finally:
+            with self.lock:
+                self._holds.give_back(chain)
+            self._tell()
+            self.collect()
+
+    def hold(self, name: str, number: int = 0) -> Chain:
+        """As :meth:`reading`, until :meth:`release`, across restarts. Repeating it is harmless."""
+        with self.lock:
+            for held in self.journal.held(name):
+                if number and held.generation.number == number:
+                    return held
+            chain = self.chain(name, number)
+            self.journal.hold(chain)
+            return chain
+
+    def release(self, name: str, number: int) -> None:
+        """Let a held generation go; nothing to do when it is not held."""
+        with self.lock:
+            self.journal.release(name, number)
+        self._tell()
+        self.collect()
+
+    def held_numbers(self, name: str) -> set[int]:
+        """The generations that are read or shown."""
+        with self.lock:
+            return self._holds.numbers(name)
+
+    # Merging.
+
+    def next_merge(self, without: Collection[str] = ()) -> tuple[VolumeRecord, LayerRecord] | None:
+        """A layer that may be folded into its base now; from then on it is being merged.
+
+        :param without: volumes to leave alone.
+        """
+        with self.lock:
+            for volume in self.journal.volumes():
+                layers = self.journal.layers(volume.name)
+                if volume.name in without or not layers:
+                    continue
+                lowest = layers[0]
+                if not self._holds.allow_merge(volume.name, lowest):
+                    continue
+                if not lowest.merging:
+                    lowest = replace(lowest, merging=True)
+                    self.journal.save_layer(lowest)
+                return volume, lowest
+        return None
+
+    def finish_merge(self, volume: VolumeRecord, layer: LayerRecord) -> bool:
+        """The layer is in the base, durably: let it go.
+
+        :return: False while something reads it, or when a whole copy took its place.
+        """
+        with self.lock, self.journal.transaction():
+            if self._holds.any(volume.name):
+                return False
+            if not self.journal.remove_layer(layer):
+                return False
+            self.journal.add_garbage(volume.name, layer.object_name)
+            now = self.volume(volume.name)
+            self.journal.save_volume(replace(now, base_number=layer.number))
+        self.collect()
+        return True
+
+    # Letting go.
+
+    def remove(self, name: str) -> None:
+        """Forget a replica volume, and give its room back.
+
+        :raises ReplicaNotFound: there is none. :raises ReplicaHeld: something shows or reads it.
+        """
+        with self.lock, self.journal.transaction():
+            self.check_removable(name)
+            self._let_go(self.volume(name))
+        self._tell()
+        self.collect()
+
+    def check_removable(self, name: str) -> None:
+        """:raises ReplicaNotFound, ReplicaHeld: as :meth:`remove`."""
+        self.volume(name)
+        held = sorted(self.held_numbers(name))
+        if held:
+            numbers = ", ".join(map(str, held))
+            raise ReplicaHeld(
+                f"generation {numbers} of {name} is in use", f"frazil replica unmount {name}"
+            )
+
+    def _let_go(self, volume: VolumeRecord) -> None:
+        self._discard_incoming(volume.name)
+        for layer in self.journal.layers(volume.name):
+            self.journal.add_garbage(volume.name, layer.object_name)
+        if volume.base_object:
+            self.journal.add_garbage(volume.name, volume.base_object)
+        self.journal.remove_volume(volume.name)
+
+    def collect(self) -> None:
+        """Delete the objects that were let go, unless something still reads that volume's.
+
+        A failure is logged; the next collection tries again.
+        """
+        with self.lock:
+            for object_name, volume in self.journal.garbage():
+                if self._holds.any(volume) or self._holds.is_busy(object_name):
+                    continue
+                try:
+                    self.pool.remove(object_name)
+                    self.journal.remove_garbage(object_name)
+                except FrazilError as error:
+                    log.warning("%s stays for now: %s", object_name, error)
+
+    @contextmanager
+    def using(self, *objects: str) -> Iterator[None]:
+        """Keep objects from being deleted while something writes or reads them."""
+        with self.lock:
+            self._holds.use(objects)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._holds.unuse(objects)
+            self.collect()
+
+    def _tell(self) -> None:
+        with self.changed:
+            self.changes += 1
+            self.changed.notify_all()
+
+
+def _is_there(volume: VolumeRecord, layers: list[LayerRecord], number: int) -> bool:
+    """Whether base and layers still add up to generation ``number``."""
+    if volume.base_number == number:
+        return not any(layer.merging for layer in layers)
+    return any(layer.number == number for layer in layers)
