@@ -72,6 +72,18 @@ class Claims:
                     f"{volume} is still being written by an older call", "it is tried again"
                 )
 
+    def end_all(self, seconds: float) -> bool:
+        """Tell every holder to end, and wait. :return: whether all did."""
+        deadline = time.monotonic() + seconds
+        with self._free:
+            while self._claims:
+                for claim in self._claims.values():
+                    claim.take_away()
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._free.wait(left):
+                    return False
+        return True
+
     def is_claimed(self, volume: str) -> bool:
         """Whether a call writes the volume now."""
         with self._free:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from control.limiter import Interrupted, RateLimiter
@@ -45,10 +46,17 @@ class ReplicaMerger(threading.Thread):
     from what was durable.
 
     :param rate: bytes a second; 0: no limit.
+    :param on_problem: told of a volume and why merging it failed, once for each reason.
     """
 
-    def __init__(self, store: ReplicaStore, rate: int = 0) -> None:
+    def __init__(
+        self,
+        store: ReplicaStore,
+        rate: int = 0,
+        on_problem: Callable[[str, Exception], None] = lambda volume, error: None,
+    ) -> None:
         super().__init__(name="replica merger", daemon=True)
+        self._on_problem = on_problem
         self.limiter = RateLimiter(rate)
         self._store = store
         self._now: MergeProgress | None = None
@@ -113,6 +121,7 @@ class ReplicaMerger(threading.Thread):
         self._retry_at[volume] = time.monotonic() + wait
         if self._problems.get(volume) != str(error):
             log.error("merging %s failed: %s", volume, error)
+            self._on_problem(volume, error)
         self._problems[volume] = str(error)
 
     def _merge(self, volume: VolumeRecord, layer: LayerRecord) -> bool:

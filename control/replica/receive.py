@@ -78,7 +78,6 @@ class Receiver:
                 yield from self._take(wanted, identity, verdict, requests, claim)
             except Exhausted as error:
                 raise ReplicaFull(error.what, error.hint) from error
-        self._committed(wanted.volume)
 
     def _take(
         self, wanted: Wanted, identity: str, verdict: Verdict, requests: Requests, claim: Claim
@@ -91,6 +90,7 @@ class Receiver:
                 what = request.WhichOneof("message")
                 if what == "trailer":
                     session.commit(request.trailer)
+                    self._committed(wanted.volume)
                     yield _committed(wanted, already=False)
                     return
                 if what != "runs":

@@ -22,13 +22,17 @@ class Compressor:
     and the first run that compresses again is soon found.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, enabled: bool = True) -> None:
+        """:param enabled: False sends everything plain."""
+        self._enabled = enabled
         self._zstd = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False)
         self._skip = 0
         self._step = 1
 
     def encode(self, data: bytes) -> tuple[replica_pb2.Encoding, bytes]:
         """The encoding to send ``data`` in, and the payload."""
+        if not self._enabled:
+            return replica_pb2.ENCODING_RAW, data
         if self._skip:
             self._skip -= 1
             return replica_pb2.ENCODING_RAW, data

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 
@@ -30,6 +30,7 @@ QUEUED_BATCHES = 4
 THROTTLE_SLICE = 16 << 10
 TICK_SECONDS = 0.2
 STALL_SECONDS = 60.0
+FAREWELL_SECONDS = 2.0
 
 
 class Limiter(Protocol):
@@ -97,6 +98,7 @@ def send(
     cancel: threading.Event | None = None,
     stall_seconds: float = STALL_SECONDS,
     peer: str = "the replica",
+    compress: bool = True,
 ) -> SendResult:
     """Bring the replica to the manifest's generation, and wait until it has committed it.
 
@@ -106,6 +108,7 @@ def send(
     :param cancel: set it to stop; what is durable at the replica stays there.
     :param stall_seconds: how long the peer may keep everything waiting.
     :param peer: how to call the replica in errors.
+    :param compress: compress payloads, where that pays.
     :raises PeerUnreachable, Stalled, ReplicaBusy, SendStopped: the same call may work later.
     :raises BaseMismatch, SizeMismatch, VolumeNameTaken: the delta does not fit the replica.
     :raises ReplicaRefused: the identity may not write this volume.
@@ -113,7 +116,7 @@ def send(
     :raises DataLoss: bytes arrived damaged.
     :raises StoreCorrupt, SourceChanged: the delta cannot be read.
     """
-    sending = _Sending(manifest, delta, checkpoint, limiter)
+    sending = _Sending(manifest, delta, checkpoint, limiter, Compressor(compress))
     try:
         sending.start(stub)
         while True:
@@ -137,7 +140,9 @@ class _Sending:
         delta: Delta,
         checkpoint: Checkpoint | None,
         limiter: Limiter | None,
+        compressor: Compressor,
     ) -> None:
+        self._compressor = compressor
         self._manifest = manifest
         self._delta = delta
         self._checkpoint = checkpoint
@@ -146,7 +151,10 @@ class _Sending:
         self._feed: queue.Queue[Batch | Tally] = queue.Queue(QUEUED_BATCHES)
         self._marks: deque[Checkpoint] = deque()
         self._stop = threading.Event()
+        self._call: Any = None
+        self._replies: threading.Thread | None = None
         self._reader: threading.Thread | None = None
+        self._committed = False
         self._moved = time.monotonic()
         self._total = Count(0, 0)
         self._resumed = 0
@@ -157,13 +165,17 @@ class _Sending:
     def start(self, stub: ReplicaStub) -> None:
         """Open the call."""
         self._call = stub.Receive(self._requests())
-        self._replies = threading.Thread(target=self._listen, name="send replies", daemon=True)
-        self._replies.start()
+        listening = threading.Thread(target=self._listen, name="send replies", daemon=True)
+        self._replies = listening
+        listening.start()
 
     def close(self) -> None:
         """Stop the threads, and the call if it is still there."""
         self._stop.set()
-        if hasattr(self, "_call"):
+        if self._replies is not None:
+            if self._committed:
+                # The replica has only to end the call; cancelling would look like a failure there.
+                self._replies.join(FAREWELL_SECONDS)
             self._call.cancel()
             self._replies.join()
         if self._reader is not None:
@@ -206,6 +218,7 @@ class _Sending:
             raise BadStream(f"{peer} ended the call without a commit")
         what = event.WhichOneof("message")
         if what == "committed":
+            self._committed = True
             return self._result(event.committed.already)
         if what == "ready" and self._reader is None:
             reading = threading.Thread(
@@ -288,7 +301,7 @@ class _Sending:
             start = find_start(self._delta, ready, self._checkpoint)
             self._tally = tally = start.tally
             self._resumed = tally.runs
-            for batch in batches(start.stretches, tally, self._delta, Compressor()):
+            for batch in batches(start.stretches, tally, self._delta, self._compressor):
                 if batch.checkpoint is not None:
                     self._marks.append(batch.checkpoint)
                 tally = batch.tally
