@@ -369,7 +369,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
         self, request: pb.AttachReplicaRequest, context: grpc.ServicerContext
     ) -> pb.AttachedReplica:
         """A read-only device of a committed generation."""
-        device, generation = self.replicas.attach(request.name, request.generation or None)
+        device, generation = self.replicas.attach(request.name, request.generation)
         return pb.AttachedReplica(device=device, generation=generation)
 
     @typed
@@ -377,7 +377,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
         self, request: pb.DetachReplicaRequest, context: grpc.ServicerContext
     ) -> pb.DetachReplicaReply:
         """Release it."""
-        self.replicas.detach(request.name, request.generation or None)
+        self.replicas.detach(request.name, request.generation)
         return pb.DetachReplicaReply()
 
     @typed
