@@ -1,1 +1,1 @@
-"""frazil's gRPC interfaces. The ``.proto`` files are the source; ``make proto`` generates the rest."""
+"""frazil's gRPC interfaces. The ``.proto`` files are the source; ``make proto`` makes the rest."""

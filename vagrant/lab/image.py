@@ -131,10 +131,10 @@ def wheels() -> Path:
 def requirements() -> list[str]:
     """What pip installs for the guests.
 
-    With a requirements.lock: all it pins but the tools of development. Without one: the
+    With a requirements-dev.lock: all it pins but the tools of development. Without one: the
     dependencies that pyproject.toml names, and wheels.txt.
     """
-    lock = REPOSITORY / "requirements.lock"
+    lock = REPOSITORY / "requirements-dev.lock"
     if lock.is_file():
         joined = lock.read_text().replace("\\\n", " ")
         pins = [re.sub(r"\s+#.*|^#.*", "", line).strip() for line in joined.splitlines()]
@@ -146,7 +146,7 @@ def requirements() -> list[str]:
 def _build_wheels(work: Path, wanted: list[str]) -> None:
     listed = work / "requirements.txt"
     listed.write_text("\n".join(wanted) + "\n")
-    locked = ["--no-deps"] if (REPOSITORY / "requirements.lock").is_file() else []
+    locked = ["--no-deps"] if (REPOSITORY / "requirements-dev.lock").is_file() else []
     python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
     argv = [python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "--no-compile"]
     argv += ["--target", str(work / "site"), "--python-version", PYTHON]
