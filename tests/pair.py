@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,10 +97,8 @@ class Volume:
 
     def sync(self, timeout: float = 120.0) -> Cycle:
         """Freeze, copy and commit; the cycle, as the mirror tells of it."""
-        said = self.pair.source.frazil(
-            "mirror", "sync-now", self.name, "--wait", "--json", timeout=timeout
-        )
-        number = json.loads(said.out.splitlines()[-1])["generation"]["number"]
+        words = ("mirror", "sync-now", self.name, "--wait")
+        number = self.pair.source.json(*words, timeout=timeout)["generation"]["number"]
         return next(cycle for cycle in self.now().recent if cycle.generation == number)
 
     def frozen_digest(self, generation: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from tests.workload.oplog import Operation
 
@@ -19,6 +20,10 @@ class Window:
 
     begin_ns: int
     end_ns: int
+
+
+EVERYTHING: Final = Window(1 << 62, 1 << 62)
+"""The end of time: what was acknowledged at all must be there."""
 
 
 @dataclass(frozen=True, slots=True)

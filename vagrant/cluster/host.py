@@ -89,13 +89,12 @@ class FrazilHost:
 
     # The daemon.
 
-    def start(self, env: dict[str, str] | None = None) -> None:
-        """Start frazild and wait until it answers.
+    def start(self, *program: str) -> None:
+        """Start frazild, or another ``program`` in its place, and wait until it answers.
 
         :raises FrazilFailed: it ended, or did not answer in time.
         """
-        wanted = {**self.settings.env, **(env or {})}
-        self._daemon = self.guest.spawn(["frazild"], log=LOG, env=wanted)
+        self._daemon = self.guest.spawn(program or ["frazild"], log=LOG, env=self.settings.env)
         deadline = time.monotonic() + READY_LIMIT_S
         while self.frazil("host", "--json", check=False).code != 0:
             if self._daemon.poll() is not None:
@@ -103,6 +102,10 @@ class FrazilHost:
             if time.monotonic() > deadline:
                 raise FrazilFailed(f"{self.name}: frazild does not answer\n{self.log_tail()}")
             time.sleep(0.1)
+
+    def start_broken(self, *faults: str) -> None:
+        """Start a frazild with ``faults`` put in place: see :mod:`tests.sabotage`."""
+        self.start("python3", "-m", "tests.sabotage", *faults)
 
     @property
     def daemon(self) -> GuestProcess:

@@ -1,0 +1,145 @@
+"""The faults, each a name and a function that puts it in place."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any, Final
+
+
+def apply(words: Sequence[str]) -> None:
+    """Put the fault ``words[0]`` in place, with the rest as its arguments."""
+    name, *arguments = words
+    FAULTS[name](*arguments)
+
+
+def replace(target: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replace ``module:path`` by what ``make`` makes of it."""
+    module, _, path = target.partition(":")
+    owner: Any = importlib.import_module(module)
+    *outer, last = path.split(".")
+    for name in outer:
+        owner = getattr(owner, name)
+    setattr(owner, last, make(getattr(owner, last)))
+
+
+def _die() -> None:
+    """kill -9, from within: no other thread gets any further either."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_before(target: str, call: str = "1") -> None:
+    """Die when ``target`` is called, for the ``call``-th time."""
+    left = int(call)
+
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def dying(*args: Any, **keywords: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if not left:
+                _die()
+            return real(*args, **keywords)
+
+        return dying
+
+    replace(target, make)
+
+
+def die_after(target: str) -> None:
+    """Die when ``target`` has done its work, before its caller knows."""
+
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def dying(*args: Any, **keywords: Any) -> Any:
+            real(*args, **keywords)
+            _die()
+
+        return dying
+
+    replace(target, make)
+
+
+def one_chunk_less() -> None:
+    """The source overlooks the last chunk of every store, from its count on."""
+
+    def make(real: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def areas(self: Any, start_exception: int = 0) -> Iterator[Any]:
+            found = list(real(self, start_exception))
+            if found and len(found[-1]):
+                del found[-1].old[-1:], found[-1].new[-1:]
+            return iter(found)
+
+        return areas
+
+    replace("control.store.reader:StoreReader.areas", make)
+
+
+def swapped_payloads() -> None:
+    """The source takes two neighbouring chunks' bytes for each other's, before any checksum."""
+
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        def group(data: bytes, chunks: Sequence[int], chunk: int, size: int) -> Any:
+            if len(chunks) > 1:
+                data = data[chunk : 2 * chunk] + data[:chunk] + data[2 * chunk :]
+            return real(data, chunks, chunk, size)
+
+        return group
+
+    replace("control.wire.deltas:Group", make)
+
+
+def delta_lost_on_the_wire() -> None:
+    """The source sends nothing of a generation and takes it for committed."""
+    from control.copying import CopyResult
+
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self: CopyResult(0, 0, 0, 0, 0.0, 0)
+
+    replace("control.copying:Copier.run", make)
+
+
+def any_base_fits() -> None:
+    """The replica applies a delta whatever it stands on."""
+
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: None
+
+    replace("control.replica.admission:_check_base", make)
+    replace("control.replica.store:ReplicaStore._check_newest", make)
+
+
+def freeze_without_flush() -> None:
+    """The freezer leaves the fsync of the frozen layer out (dm-snapshot's flushes go to the new
+    layer from then on)."""
+    from dm_tables import freezer
+
+    def popen(argv: list[str], **keywords: Any) -> subprocess.Popen[bytes]:
+        other = {"dm_tables.freezing": "tests.sabotage.unflushed"}
+        return subprocess.Popen([other.get(word, word) for word in argv], **keywords)
+
+    names = {name: getattr(subprocess, name) for name in ("DEVNULL", "TimeoutExpired")}
+    vars(freezer)["subprocess"] = SimpleNamespace(Popen=popen, **names)
+
+
+def other_protocol() -> None:
+    """Speak another version of the protocol."""
+    for module in ("control.wire.frames", "control.wire.peers", "control.replica.service"):
+        vars(importlib.import_module(module))["PROTOCOL"] = 99
+
+
+FAULTS: Final[dict[str, Callable[..., None]]] = {
+    "die-before": die_before,
+    "die-after": die_after,
+    "one-chunk-less": one_chunk_less,
+    "swapped-payloads": swapped_payloads,
+    "delta-lost-on-the-wire": delta_lost_on_the_wire,
+    "any-base-fits": any_base_fits,
+    "freeze-without-flush": freeze_without_flush,
+    "other-protocol": other_protocol,
+}
