@@ -38,7 +38,9 @@ class DmsetupFailed(FrazilError):
     """dmsetup ended with a failure; ``argv``, ``code`` and ``stderr`` are its own."""
 
     def __init__(self, argv: tuple[str, ...], code: int, stderr: str, hint: str = "") -> None:
-        said = "; ".join(line.strip() for line in stderr.splitlines() if line.strip())
+        # With --retry it says the same thing at every try.
+        lines = dict.fromkeys(" ".join(line.split()) for line in stderr.splitlines())
+        said = "; ".join(filter(None, lines))
         super().__init__(f"{' '.join(argv)}: {said or f'exit code {code}'}", hint)
         self.argv = argv
         self.code = code
@@ -82,12 +84,12 @@ class Versions:
 
 
 _CAUSES: tuple[tuple[str, type[DmsetupFailed], str], ...] = (
+    (r"Permission denied|Operation not permitted", NotRoot, "run as root"),
     (
         r"Failure to communicate with kernel|[Ii]s device-mapper driver missing",
         DeviceMapperMissing,
         "load the module dm-mod, or use a kernel that has it",
     ),
-    (r"Permission denied|Operation not permitted", NotRoot, "run as root"),
     (r"does not exist|not found|No such device or address", DeviceMissing, ""),
     (r"Device or resource busy", DeviceBusy, "see what holds it: dmsetup info, lsblk, fuser"),
 )

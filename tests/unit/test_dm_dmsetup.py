@@ -96,7 +96,12 @@ def test_version_and_targets() -> None:
             tool.DeviceMapperMissing,
             Kind.UNAVAILABLE,
         ),
-        ("/dev/mapper/control: open failed: Permission denied\n", tool.NotRoot, Kind.DENIED),
+        (
+            "/dev/mapper/control: open failed: Permission denied\n"
+            "Failure to communicate with kernel device-mapper driver.\nCommand failed.\n",
+            tool.NotRoot,
+            Kind.DENIED,
+        ),
         ("Device a not found\nCommand failed.\n", tool.DeviceMissing, Kind.NOT_FOUND),
         (
             "device-mapper: resume ioctl on a  failed: No such device or address\n",
@@ -123,6 +128,13 @@ def test_failures_are_typed(stderr: str, error: type[DmsetupFailed], kind: Kind)
     assert caught.value.kind is kind
     assert caught.value.stderr == stderr
     assert "resume --noudevsync frazil-a" in str(caught.value)
+
+
+def test_what_dmsetup_repeats_is_told_once() -> None:
+    busy = "device-mapper: remove ioctl on a  failed: Device or resource busy\n"
+    with pytest.raises(tool.DeviceBusy) as caught:
+        Dmsetup(Script(Completed(1, "", busy * 25 + "Command failed.\n"))).remove(NAME)
+    assert str(caught.value).count("busy") == 1
 
 
 def test_a_name_that_is_taken() -> None:
