@@ -41,6 +41,13 @@ class SocketDenied(Denied):
         self.socket = socket
 
 
+class StreamEnded(Unavailable):
+    """A stream that has no end of its own came to one."""
+
+    def __init__(self) -> None:
+        super().__init__("frazild ended the stream")
+
+
 class Api:
     """One connection to a daemon.
 
@@ -120,10 +127,11 @@ def lasting(
     on_gap: Callable[[FrazilError], None],
     sleep: Callable[[float], None],
 ) -> Iterator[T]:
-    """A stream that outlives the daemon's restarts.
+    """An endless stream that outlives the daemon's restarts.
 
-    The first connection's failure is raised: it is news. Later ones are told to ``on_gap`` and
-    tried again, after 1, 2, 4 and at most 10 seconds.
+    The first connection's failure is raised: it is news. Later ones, and a daemon that ends the
+    stream as it stops, are told to ``on_gap`` and tried again, after 1, 2, 4 and at most 10
+    seconds.
 
     :raises FrazilError: the first connection failed, or the daemon refused.
     """
@@ -133,9 +141,9 @@ def lasting(
             for item in connect():
                 pause, had_one = 1.0, True
                 yield item
-            return
+            raise StreamEnded
         except Unavailable as error:
-            if not had_one:
+            if not had_one and not isinstance(error, StreamEnded):
                 raise
             on_gap(error)
         sleep(pause)

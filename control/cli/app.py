@@ -16,7 +16,7 @@ from control.cli.freeze_table import freeze_table
 from control.cli.hosts import host, status, verify
 from control.cli.man import ManGroup
 from control.cli.mirrors import mirror
-from control.cli.output import fail
+from control.cli.output import fail, write_anywhere
 from control.cli.replicas import replica
 from control.cli.session import common_options
 from control.cli.volumes import volume
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. :return: the exit code, a :class:`Kind` or 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
+    write_anywhere()
     try:
         code = frazil.main(arguments, prog_name="frazil", standalone_mode=False)
         sys.stdout.flush()

@@ -138,5 +138,5 @@ def write_json(table: Table, out: TextIO, *, each: bool, changed: bool) -> Frazi
         failed = error
     summary = as_dict(table.summary) if table.summary is not None else None
     tail = {"summary": summary} | (error_dict(failed) if failed is not None else {})
-    out.write(f"\n], {json.dumps(tail, ensure_ascii=False)[1:]}\n")
+    out.write(f"\n], {json.dumps(tail)[1:]}\n")
     return failed

@@ -152,14 +152,21 @@ def _watch(session: Session, names: tuple[str, ...]) -> int:
 
 
 @mirror.command(
-    "start", exits=KNOWN, examples=[("frazil mirror start data-b --wait", "until a copy is there")]
+    "start",
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
+    examples=[
+        ("frazil mirror start data-b --wait", "and stay until a copy is there"),
+        ("frazil mirror start data-b --whole", "after the replica was removed or lost"),
+    ],
 )
 @click.argument("name")
+@click.option("--whole", is_flag=True, help="Begin with a whole copy, whatever the replica has.")
 @click.option("--wait", is_flag=True, help="Stay until the replica has a generation.")
 @pass_session
-def start(session: Session, name: str, wait: bool) -> None:
+def start(session: Session, name: str, whole: bool, wait: bool) -> None:
     """Start or go on with the mirror NAME. Nothing happens to one that runs."""
-    one = session.api.ask("StartMirror", pb.StartMirrorRequest(name=name), pb.Mirror)
+    request = pb.StartMirrorRequest(name=name, whole=whole)
+    one = session.api.ask("StartMirror", request, pb.Mirror)
     if wait:
         one = wait_for(session, name, "the first copy", lambda now: now.committed.number > 0)
     _show_state(session, one)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,21 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from control.cli.session import Session
+
+
+def write_anywhere() -> None:
+    """Let no terminal's encoding stop a command: what it cannot write is replaced."""
+    codecs.register_error("frazil", _replacement)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="frazil")
+
+
+def _replacement(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join("u" if sign == "µ" else "?" for sign in text), error.end
 
 
 def data(text: str) -> None:

@@ -110,8 +110,12 @@ def _incoming(one: rpb.ReplicaVolume) -> str:
 @pass_session
 def show_replica(session: Session, name: str) -> None:
     """Show the replica NAME: where it stands, what it holds, what it went through."""
-    one = session.api.ask("GetReplica", pb.GetReplicaRequest(name=name), rpb.ReplicaVolume)
+    one = _replica(session, name)
     show(session, one, details(one))
+
+
+def _replica(session: Session, name: str) -> rpb.ReplicaVolume:
+    return session.api.ask("GetReplica", pb.GetReplicaRequest(name=name), rpb.ReplicaVolume)
 
 
 def details(one: rpb.ReplicaVolume) -> str:
@@ -176,9 +180,13 @@ def mount(session: Session, name: str, directory: str | None, generation: int | 
     """
     if directory is not None and not Path(directory).is_dir():
         raise NotADirectory(directory)
+    before = _held(_replica(session, name))
     request = pb.AttachReplicaRequest(name=name, generation=generation or 0)
     attached = session.api.ask("AttachReplica", request, pb.AttachedReplica)
-    mounted = _mounted(session, name, attached, directory) if directory is not None else None
+    mounted = None
+    if directory is not None:
+        ours = attached.generation.number not in before
+        mounted = _mounted(session, name, attached, directory, ours=ours)
     if session.as_json:
         from control.cli.schema import as_dict
 
@@ -193,13 +201,15 @@ def mount(session: Session, name: str, directory: str | None, generation: int | 
 
 
 def _mounted(
-    session: Session, name: str, attached: pb.AttachedReplica, directory: str
+    session: Session, name: str, attached: pb.AttachedReplica, directory: str, *, ours: bool
 ) -> mounting.Mounted:
     try:
         mounted = mounting.mount(attached.device, directory)
     except FrazilError:
-        # Whoever asked for a mounted directory does not know of a device to detach.
-        _detach(session, name, attached.generation.number)
+        # Whoever asked for a mounted directory does not know of a device to detach; but one
+        # that was there before is somebody else's.
+        if ours:
+            _detach(session, name, attached.generation.number)
         raise
     if not mounted.replayed:
         say(f"mounted with {mounted.options}: the journal of the {mounted.filesystem} was not read")
@@ -222,9 +232,8 @@ def _detach(session: Session, name: str, generation: int) -> None:
 @pass_session
 def unmount(session: Session, name: str, generation: int | None, every: bool) -> None:
     """Unmount the replica NAME wherever it is mounted, and take its read-only device away."""
-    one = session.api.ask("GetReplica", pb.GetReplicaRequest(name=name), rpb.ReplicaVolume)
     gone: list[str] = []
-    chosen = _chosen(one, generation, every)
+    chosen = _chosen(_replica(session, name), generation, every)
     for number in chosen:
         for point in mounting.mountpoints(name, number):
             mounting.unmount(point)
@@ -237,8 +246,12 @@ def unmount(session: Session, name: str, generation: int | None, every: bool) ->
         data(f"{name}: generation {number} is let go")
 
 
+def _held(one: rpb.ReplicaVolume) -> set[int]:
+    return {held.number for held in one.held}
+
+
 def _chosen(one: rpb.ReplicaVolume, generation: int | None, every: bool) -> list[int]:
-    held = sorted({held.number for held in one.held})
+    held = sorted(_held(one))
     listed = ", ".join(map(str, held))
     if not held:
         raise NothingHeld(one.name)

@@ -46,12 +46,12 @@ def iso(stamp: Timestamp) -> str:
 
 def line(document: dict[str, Any]) -> str:
     """``document`` on one line, for streams of them."""
-    return json.dumps(document, ensure_ascii=False)
+    return json.dumps(document)
 
 
 def pretty(document: dict[str, Any]) -> str:
     """``document`` for one reading."""
-    return json.dumps(document, ensure_ascii=False, indent=2)
+    return json.dumps(document, indent=2)
 
 
 def _value(message: Message, field: FieldDescriptor) -> Any:

@@ -7,6 +7,7 @@ replica is, how long the heads stood still, what was sent), and how they went la
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from rich.text import Text
@@ -22,11 +23,15 @@ PHASES = {
     "freezing": "freeze",
     "copying": "copy",
     "committing": "commit",
+    "verifying": "verify",
     "merging": "merge",
     "waiting": "wait",
 }
 HEALTH_STYLES = {"OK": "green", "DEGRADED": "yellow", "ERROR": "bold red"}
-HISTORY = 12
+VALUE = 8
+HISTORY_MOST = 20
+# Indent, labels, largest values and gaps of three sparklines.
+HISTORY_TEXT = 54
 INDENT = "  "
 
 
@@ -44,7 +49,7 @@ def view(
     if not mirrors:
         lines += [Text(), Text("no mirrors", style="dim")]
     if len(lines) > height and len(mirrors) > 1:
-        lines = [title, Text(), *_compact(mirrors, width, glyphs)]
+        lines = [title, Text(), *_compact(mirrors, width, height - 3, glyphs)]
     elif len(mirrors) == 1:
         lines += _cycles(mirrors[0], width, height - len(lines), glyphs)
     return Text("\n", no_wrap=True, overflow="crop").join(lines[:height])
@@ -52,14 +57,13 @@ def view(
 
 def block(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> list[Text]:
     """The lines of one mirror."""
-    lines = [_heading(mirror, width, glyphs), _phases(mirror, width, glyphs)]
+    lines = [_heading(mirror, width, glyphs), *_problem(mirror, width, glyphs)]
+    lines += _phases(mirror, width, glyphs)
     if _is_copying(mirror):
         lines.append(_bar(mirror.current, width, glyphs))
-    lines += _flow(_numbers(mirror), width)
-    lines += _flow(_history(mirror, glyphs), width)
-    if mirror.problem:
-        style = HEALTH_STYLES.get(mirror.health, "")
-        lines.append(Text(INDENT + shortened(mirror.problem, width - 2, glyphs), style=style))
+    lines += _flow(_now(mirror), width)
+    lines += _last(mirror, width, glyphs)
+    lines += _flow(_history(mirror, width, glyphs), width)
     return lines
 
 
@@ -75,9 +79,11 @@ def _heading(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> Text:
     return _spread(Text.assemble((name, "bold"), rest), right, width)
 
 
-def _phases(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> Text:
+def _phases(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> list[Text]:
     left = Text(INDENT)
-    for i, (phase, word) in enumerate(PHASES.items()):
+    verifies = mirror.verify or mirror.phase == "verifying"
+    steps = [step for step in PHASES.items() if step[1] != "verify" or verifies]
+    for i, (phase, word) in enumerate(steps):
         if i:
             left.append(f" {glyphs.then} ", style="dim")
         if phase == mirror.phase:
@@ -87,8 +93,8 @@ def _phases(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> Text:
             left.append(word, style="dim")
     right = Text(_generations(mirror))
     if len(left.plain) + len(right.plain) + 2 > width:
-        return left
-    return _spread(left, right, width)
+        return [left, Text(INDENT).append_text(right)]
+    return [_spread(left, right, width)]
 
 
 def _generations(mirror: pb.Mirror) -> str:
@@ -119,20 +125,12 @@ def _bar(cycle: pb.Cycle, width: int, glyphs: Glyphs) -> Text:
     return Text.assemble(INDENT, (done, "cyan"), (rest, "dim"), numbers[: width - room - 2])
 
 
-def _numbers(mirror: pb.Mirror) -> list[Text]:
-    last = next((cycle for cycle in mirror.recent if cycle.state == "committed"), None)
+def _now(mirror: pb.Mirror) -> list[Text]:
+    last = _committed(mirror)[:1]
+    frozen = mirror.current if mirror.current.freeze_pause_us else (last[0] if last else None)
     items = [_item("lag", words.lag(mirror))]
-    newest = mirror.current if mirror.current.freeze_pause_us else last
-    if newest is not None:
-        items.append(_item("pause", words.pause(newest.freeze_pause_us)))
-    if last is not None:
-        items.append(_item("last changed", human_size(last.changed_bytes)))
-        items.append(_item("sent", human_size(last.sent_bytes)))
-        items.append(_item("in", human_duration(last.copy_ms / 1000)))
-        if last.verified not in ("", "unverified"):
-            items.append(
-                Text(last.verified, style="green" if last.verified == "verified" else "red")
-            )
+    if frozen is not None:
+        items.append(_item("pause", words.pause(frozen.freeze_pause_us)))
     if mirror.rate_bytes:
         items.append(_item("limit", human_rate(mirror.rate_bytes)))
     if mirror.current.resumed:
@@ -142,27 +140,61 @@ def _numbers(mirror: pb.Mirror) -> list[Text]:
     return items
 
 
-def _history(mirror: pb.Mirror, glyphs: Glyphs) -> list[Text]:
-    cycles = [cycle for cycle in mirror.recent if cycle.state == "committed"][:HISTORY][::-1]
+def _last(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> list[Text]:
+    """The newest committed cycle in a sentence."""
+    for cycle in _committed(mirror)[:1]:
+        text = f"{human_size(cycle.changed_bytes)} changed, {human_size(cycle.sent_bytes)} sent"
+        text += f" in {human_duration(cycle.copy_ms / 1000)}"
+        remark = words.remark(cycle)
+        text += f", {remark}" if remark else ""
+        style = "bold red" if cycle.verified == "differs" else ""
+        short = shortened(text, width - len("  last "), glyphs)
+        return [Text.assemble((INDENT + "last ", "dim"), (short, style))]
+    return []
+
+
+def _problem(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> list[Text]:
+    """What is wrong, on two lines at most: it is what an operator came for."""
+    if not mirror.problem:
+        return []
+    style = HEALTH_STYLES.get(mirror.health, "")
+    wrapped = textwrap.wrap(mirror.problem, width - len(INDENT))
+    kept = wrapped[:2]
+    if len(wrapped) > 2:
+        kept[1] = shortened(" ".join(wrapped[1:]), width - len(INDENT), glyphs)
+    return [Text(INDENT + line, style=style) for line in kept]
+
+
+def _committed(mirror: pb.Mirror) -> list[pb.Cycle]:
+    return [cycle for cycle in mirror.recent if cycle.state == "committed"]
+
+
+def _history(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> list[Text]:
+    """Three sparklines, as long as the width allows, each with its largest value."""
+    count = min(max((width - HISTORY_TEXT) // 3, 2), HISTORY_MOST)
+    cycles = _committed(mirror)[:count][::-1]
     if len(cycles) < 2:
         return []
-    tracks: list[tuple[str, list[float], str]] = [
-        ("lag", [c.lag_ms for c in cycles], human_duration(max(c.lag_ms for c in cycles) / 1e3)),
-        (
-            "pause",
-            [c.freeze_pause_us for c in cycles],
-            human_duration(max(c.freeze_pause_us for c in cycles) / 1e6),
-        ),
-        ("sent", [c.sent_bytes for c in cycles], human_size(max(c.sent_bytes for c in cycles))),
-    ]
+    lags = [cycle.lag_ms / 1e3 for cycle in cycles]
+    pauses = [cycle.freeze_pause_us / 1e6 for cycle in cycles]
+    sent = [float(cycle.sent_bytes) for cycle in cycles]
     return [
-        Text.assemble((f"{name} ", "dim"), (sparkline(values, glyphs), "cyan"), (f" {most}", "dim"))
-        for name, values, most in tracks
+        Text.assemble(
+            (f"{name} ", "dim"),
+            (sparkline(values, glyphs).rjust(count), "cyan"),
+            (f" {most:<{VALUE}}", "dim"),
+        )
+        for name, values, most in (
+            ("lag", lags, human_duration(max(lags))),
+            ("pause", pauses, human_duration(max(pauses))),
+            ("sent", sent, human_size(int(max(sent)))),
+        )
     ]
 
 
 def _item(label: str, value: str, style: str = "") -> Text:
-    return Text.assemble((f"{label} ", "dim"), (value, style))
+    # Padded, so that what stands behind it does not jump as the value changes.
+    return Text.assemble((f"{label} ", "dim"), (f"{value:<{VALUE}}", style))
 
 
 def _flow(items: Sequence[Text], width: int) -> Iterator[Text]:
@@ -184,7 +216,13 @@ def _spread(left: Text, right: Text, width: int) -> Text:
     return Text.assemble(left, " " * gap, right)
 
 
-def _compact(mirrors: Sequence[pb.Mirror], width: int, glyphs: Glyphs) -> list[Text]:
+def _compact(mirrors: Sequence[pb.Mirror], width: int, room: int, glyphs: Glyphs) -> list[Text]:
+    """A line each; where not all fit, those that are not well come first."""
+    more = ""
+    if len(mirrors) > room:
+        room = max(room - 1, 1)
+        more = f"and {len(mirrors) - room} more; name the ones to watch"
+        mirrors = sorted(mirrors, key=lambda mirror: mirror.health == "OK")[:room]
     rows = [
         (
             shortened(mirror.name, 24, glyphs),
@@ -203,6 +241,8 @@ def _compact(mirrors: Sequence[pb.Mirror], width: int, glyphs: Glyphs) -> list[T
     for mirror, line in zip(mirrors, body, strict=True):
         style = "" if mirror.health == "OK" else HEALTH_STYLES.get(mirror.health, "")
         lines.append(Text(shortened(line, width, glyphs), style=style))
+    if more:
+        lines.append(Text(more, style="dim"))
     return lines
 
 

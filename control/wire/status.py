@@ -165,7 +165,7 @@ def _rebuilt(reason: str, kind: Kind, what: str, hint: str) -> FrazilError:
 
 
 def _known(reason: str, kind: Kind) -> type[FrazilError] | None:
-    for cls in _descendants(FrazilError):
+    for cls in (FrazilError, *_descendants(FrazilError)):
         if cls.__name__ == reason and cls.kind is kind:
             return cls
     return None

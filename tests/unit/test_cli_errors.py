@@ -225,7 +225,7 @@ def test_a_reader_that_leaves_gets_no_traceback(control: FakeControl) -> None:
 
 
 class Daemon:
-    """Streams that break as told; ``None`` ends one well."""
+    """Streams that break or end as told, and at last refuse, as a mirror that is removed."""
 
     def __init__(self, *lives: list[int | FrazilError]) -> None:
         self.lives = list(lives)
@@ -233,7 +233,7 @@ class Daemon:
 
     def connect(self) -> Iterator[int]:
         self.connections += 1
-        for step in self.lives.pop(0):
+        for step in self.lives.pop(0) if self.lives else [NotFound("removed")]:
             if isinstance(step, FrazilError):
                 raise step
             yield step
@@ -241,12 +241,16 @@ class Daemon:
 
 def test_a_lasting_stream_outlives_restarts() -> None:
     gone = DaemonUnreachable("/s", "gone")
-    daemon = Daemon([1, 2, gone], [gone], [gone], [3, gone], [4])
-    gaps: list[FrazilError] = []
+    daemon = Daemon([1, 2, gone], [gone], [gone], [3], [4, gone])
+    seen: list[int] = []
+    gaps: list[str] = []
     pauses: list[float] = []
-    assert list(lasting(daemon.connect, gaps.append, pauses.append)) == [1, 2, 3, 4]
-    assert gaps == [gone] * 4
-    assert pauses == [1.0, 2.0, 4.0, 1.0]
+    with pytest.raises(NotFound):
+        for item in lasting(daemon.connect, lambda gap: gaps.append(gap.name), pauses.append):
+            seen.append(item)
+    assert seen == [1, 2, 3, 4]
+    assert gaps == ["DaemonUnreachable"] * 3 + ["StreamEnded", "DaemonUnreachable"]
+    assert pauses == [1.0, 2.0, 4.0, 1.0, 1.0]
 
 
 def never(told: object) -> None:
