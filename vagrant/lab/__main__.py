@@ -10,6 +10,7 @@ import sys
 from . import probe
 from .cache import cache_dir
 from .errors import CommandFailed, LabError
+from .image import image
 from .lab import Lab, sweep
 from .progress import say
 from .qemu import version
@@ -28,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     opened.add_argument("--guests", type=int, default=1, metavar="N", help="new guests to start")
     ran = commands.add_parser("run", help="run a command in a fresh guest")
     ran.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
+    commands.add_parser("image", help="build the root image alone: the part that needs root")
     commands.add_parser("clean", help="remove everything the lab has built")
     commands.add_parser("probe", help="say which accelerator works here")
     return parser
@@ -67,6 +69,9 @@ def main() -> int:
         return _shell(options.name, options.guests)
     if options.command == "run":
         return _run(options.argv)
+    if options.command == "image":
+        image()
+        return 0
     found = template()
     if options.command == "probe":
         named = probe.accel(found.image, found.initramfs)

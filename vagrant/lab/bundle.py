@@ -15,8 +15,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from .build import MKE2FS, PYTHON, REPOSITORY, call
 from .cache import cache_dir, key_of, locked
-from .image import MKE2FS, PYTHON, REPOSITORY, call
 
 Files = list[tuple[str, bytes]]
 CODE_BYTES = 64 << 20

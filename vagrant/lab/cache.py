@@ -45,7 +45,7 @@ def hash_files(*paths: Path) -> str:
 def locked(name: str) -> Iterator[None]:
     """Hold the cache's lock of that name against other processes and threads."""
     descriptor = os.open(
-        cache_dir() / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666
+        cache_dir() / f".{name}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644
     )
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from .build import tool
 from .errors import GuestGone
-from .image import tool
 from .kernel import WARM_MODULES
 
 MEMORY_MIB = 1024

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import probe
+from .build import call, tool
 from .bundle import code_image
 from .cache import built, hash_files, key_of
 from .channel import Channel
 from .errors import GuestGone, LabError
-from .image import call, image, tool
+from .image import image
 from .initramfs import INSIDE, initramfs
 from .progress import say, step
 from .qemu import CODE_DISK, DATA_DISKS, MEMORY_MIB, STATE_DISK, Disk, Machine, Process, version
