@@ -10,16 +10,18 @@ from proto.frazil.v1 import replica_pb2
 LEVEL = 1
 WORTH = 0.9
 """A compressed payload is sent when it is smaller than this share of the plain one."""
+SAMPLE = 4096
+SAMPLES = 4
 MAX_SKIP = 64
-"""Runs that are sent plain without trying, at most, after ones that did not compress."""
+"""Short runs that are sent plain without trying, at most, after ones that did not compress."""
 
 
 class Compressor:
-    """Chooses each payload's encoding.
+    """Chooses each payload's encoding, so that packed or encrypted data costs next to nothing.
 
-    After a run that does not compress the next one is not tried, after two of them in a row the
-    next two, then four, up to :data:`MAX_SKIP`: encrypted or packed data costs next to nothing,
-    and the first run that compresses again is soon found.
+    Of a long run, samples are compressed first, and the whole only where they shrink. A short
+    one is tried; after one that does not compress the next is not tried, after two of them the
+    next two, then four, up to :data:`MAX_SKIP`.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -31,10 +33,7 @@ class Compressor:
 
     def encode(self, data: bytes) -> tuple[replica_pb2.Encoding, bytes]:
         """The encoding to send ``data`` in, and the payload."""
-        if not self._enabled:
-            return replica_pb2.ENCODING_RAW, data
-        if self._skip:
-            self._skip -= 1
+        if not self._enabled or not self._is_promising(data):
             return replica_pb2.ENCODING_RAW, data
         packed = self._zstd.compress(data)
         if len(packed) < WORTH * len(data):
@@ -43,6 +42,17 @@ class Compressor:
         self._skip = self._step
         self._step = min(self._step * 2, MAX_SKIP)
         return replica_pb2.ENCODING_RAW, data
+
+    def _is_promising(self, data: bytes) -> bool:
+        if len(data) > SAMPLES * SAMPLE:
+            stride = (len(data) - SAMPLE) // (SAMPLES - 1)
+            starts = range(0, stride * SAMPLES, stride)
+            sample = b"".join(data[start : start + SAMPLE] for start in starts)
+            return len(self._zstd.compress(sample)) < WORTH * len(sample)
+        if self._skip:
+            self._skip -= 1
+            return False
+        return True
 
 
 class Decompressor:
