@@ -92,7 +92,7 @@ class Copier:
             me = Me(self.context.journal.host_uuid, self.context.config.host.name, VERSION)
             greet(stub, me, peer=peer)
             self._adopt_standing(stub)
-            self.progress = CopyProgress(started=time.monotonic())
+            self.progress.started = time.monotonic()
             with ExitStack() as stack:
                 return self._send(stub, self._delta(stack))
 
