@@ -165,7 +165,8 @@ def _rebuilt(reason: str, kind: Kind, what: str, hint: str) -> FrazilError:
 
 
 def _known(reason: str, kind: Kind) -> type[FrazilError] | None:
-    for cls in (FrazilError, *_descendants(FrazilError)):
+    classes: list[type[FrazilError]] = [FrazilError, *_descendants(FrazilError)]
+    for cls in classes:
         if cls.__name__ == reason and cls.kind is kind:
             return cls
     return None

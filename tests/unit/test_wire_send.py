@@ -13,9 +13,12 @@ import grpc
 import pytest
 
 from control.limiter import Interrupted, RateLimiter
+from control.replica.receive import Pace
 from control.store.errors import StoreCorrupt
-from control.wire.batches import Checkpoint
+from control.store.reader import StoreReader
+from control.wire.batches import Checkpoint, batches
 from control.wire.channel import connect
+from control.wire.codec import Compressor
 from control.wire.deltas import Count, ImageDelta, StoreDelta, Stretch
 from control.wire.errors import (
     BadStream,
@@ -26,7 +29,7 @@ from control.wire.errors import (
     SourceChanged,
     Stalled,
 )
-from control.wire.frames import PROTOCOL
+from control.wire.frames import PROTOCOL, Tally
 from control.wire.peers import greet
 from control.wire.send import SendProgress, send
 from control.wire.status import abort_with
@@ -83,7 +86,7 @@ def test_a_whole_copy_and_a_delta_arrive(tmp_path: Path) -> None:
     first = whole(IMAGE, CHUNK)
     changes = {0: noise(CHUNK), 90: bytes(CHUNK), len(IMAGE) // CHUNK: noise(CHUNK)}
     path = write_store(tmp_path / "store", changes, CHUNK, len(IMAGE))
-    with replica.stub() as stub, StoreReader(path) as second:
+    with replica.stub() as stub, opened(path) as second:
         result = send(stub, manifest(1, first), first)
         assert not result.already
         assert result.length == len(IMAGE)
@@ -103,10 +106,8 @@ def test_a_whole_copy_and_a_delta_arrive(tmp_path: Path) -> None:
 
 
 @contextmanager
-def StoreReader(path: Path) -> Iterator[StoreDelta]:  # noqa: N802
-    from control.store.reader import StoreReader as Reader
-
-    with Reader(path, Bytes(len(IMAGE)), Bytes(CHUNK)) as reader:
+def opened(path: Path) -> Iterator[StoreDelta]:
+    with StoreReader(path, Bytes(len(IMAGE)), Bytes(CHUNK)) as reader:
         yield StoreDelta(reader)
 
 
@@ -121,8 +122,6 @@ def test_a_generation_that_is_there_is_not_sent_again(tmp_path: Path) -> None:
 
 
 def test_progress_and_checkpoints_are_told(tmp_path: Path) -> None:
-    from control.replica.receive import Pace
-
     told: list[SendProgress] = []
     marks: list[Checkpoint] = []
     delta = whole(noise(8 * MIB), CHUNK)
@@ -139,8 +138,6 @@ def test_progress_and_checkpoints_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("known", ["checkpoint", "nothing", "stale"])
 def test_a_broken_copy_goes_on_where_it_was(tmp_path: Path, known: str) -> None:
-    from control.replica.receive import Pace
-
     image = noise(16 * MIB)
     delta = whole(image, CHUNK)
     replica = Replica(tmp_path / "replica", Pace(bytes=MIB))
@@ -188,10 +185,6 @@ def _beginning(
     delta: ImageDelta, made: replica_pb2.Generation
 ) -> Iterator[replica_pb2.ReceiveRequest]:
     """The first two runs of a generation, and no end."""
-    from control.wire.batches import batches
-    from control.wire.codec import Compressor
-    from control.wire.frames import Tally
-
     announced = manifest(made.number, delta)
     yield replica_pb2.ReceiveRequest(manifest=announced)
     packed = batches(delta.stretches(), Tally(), delta, Compressor())
@@ -324,7 +317,7 @@ def test_a_damaged_layer_is_not_sent(tmp_path: Path) -> None:
     path = write_store(tmp_path / "store", changes, CHUNK, len(IMAGE))
     replica = Replica(tmp_path / "replica")
     first = whole(IMAGE, CHUNK)
-    with replica.stub() as stub, StoreReader(path) as delta:
+    with replica.stub() as stub, opened(path) as delta:
         send(stub, manifest(1, first), first)
         announced = manifest(2, delta, base=1)
         with path.open("r+b") as file:
