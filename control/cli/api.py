@@ -90,6 +90,13 @@ class Api:
         finally:
             call.cancel()
 
+    def stream_and_close(self, method: str, request: Message, item: type[M]) -> Iterator[M]:
+        """The same, for a connection that is good for this one stream."""
+        try:
+            yield from self.stream(method, request, item)
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Let the connection go."""
         self._channel.close()
@@ -129,22 +136,26 @@ def lasting(
 ) -> Iterator[T]:
     """An endless stream that outlives the daemon's restarts.
 
-    The first connection's failure is raised: it is news. Later ones, and a daemon that ends the
-    stream as it stops, are told to ``on_gap`` and tried again, after 1, 2, 4 and at most 10
-    seconds.
+    That there is no daemon to begin with is raised: it is news. Later on that, a stream that
+    breaks, and one that the daemon ends as it stops, are told to ``on_gap`` and tried again,
+    after 1, 2, 4 and at most 10 seconds.
 
-    :raises FrazilError: the first connection failed, or the daemon refused.
+    :param connect: connects, then gives the stream: it must not put the first off to the second.
+    :raises FrazilError: there is no daemon, or it refused.
     """
-    pause, had_one = 1.0, False
+    pause, stream = 1.0, connect()
     while True:
         try:
-            for item in connect():
-                pause, had_one = 1.0, True
+            for item in stream:
+                pause = 1.0
                 yield item
             raise StreamEnded
         except Unavailable as error:
-            if not had_one and not isinstance(error, StreamEnded):
-                raise
             on_gap(error)
         sleep(pause)
         pause = min(pause * 2, 10.0)
+        stream = _again(connect)
+
+
+def _again(connect: Callable[[], Iterator[T]]) -> Iterator[T]:
+    yield from connect()

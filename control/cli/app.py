@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from control import VERSION
 from control.cli.activating import activate
 from control.cli.check import check
 from control.cli.event_log import events
@@ -37,6 +38,7 @@ EXAMPLES = [
     examples=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+@click.version_option(VERSION, message="frazil %(version)s")
 def frazil() -> None:
     """Mirror block volumes to other hosts while applications go on writing.
 

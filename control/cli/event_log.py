@@ -45,7 +45,7 @@ def events(session: Session, follow: bool, since: int | None, level: str) -> int
     wanted = LEVELS[LEVELS.index(level) :]
     try:
         for event in _stream(session, follow, since):
-            if event.level in wanted:
+            if event.level in wanted or event.level not in LEVELS:
                 data(line(as_dict(event)) if session.as_json else text(event))
                 sys.stdout.flush()
     except KeyboardInterrupt:
@@ -61,20 +61,37 @@ def _stream(session: Session, follow: bool, since: int | None) -> Iterator[pb.Ev
         request = pb.WatchEventsRequest(since=since or 0, follow=False)
         yield from session.api.stream("WatchEvents", request, pb.Event)
         return
-    following = since
+    yield from lasting(Following(session, since).connect, _gap, time.sleep)
 
-    def connect() -> Iterator[pb.Event]:
-        nonlocal following
-        api = session.fresh_api()
-        request = pb.WatchEventsRequest(since=following, follow=True)
-        try:
-            for event in api.stream("WatchEvents", request, pb.Event):
-                following = event.sequence + 1
+
+class Following:
+    """Events from one connection to the next, none twice and none left out.
+
+    :param since: the first sequence number wanted; None: what happens from now on.
+    """
+
+    def __init__(self, session: Session, since: int | None) -> None:
+        self._session = session
+        self._next = since
+        self._begun = time.time()
+        self._connections = 0
+
+    def connect(self) -> Iterator[pb.Event]:
+        """The events that were not seen yet. :raises FrazilError: there is no daemon."""
+        api = self._session.fresh_api()
+        self._connections += 1
+        since = self._next
+        if since is None and self._connections > 1:
+            # Nothing was seen before the gap: only the clock tells what came after.
+            since = 0
+        request = pb.WatchEventsRequest(since=since, follow=True)
+        return self._new(api.stream_and_close("WatchEvents", request, pb.Event))
+
+    def _new(self, events: Iterator[pb.Event]) -> Iterator[pb.Event]:
+        for event in events:
+            if self._next is not None or words.seconds(event.at) >= self._begun:
+                self._next = event.sequence + 1
                 yield event
-        finally:
-            api.close()
-
-    yield from lasting(connect, _gap, time.sleep)
 
 
 def _gap(error: FrazilError) -> None:

@@ -92,7 +92,9 @@ def status(session: Session, exit_code: bool) -> int:
 def _heading(one: pb.Host) -> str:
     text = f"{one.name}: pool {one.pool.kind}, {human_size(one.pool.free_bytes)} free"
     if not one.device_mapper:
-        text += f"\nno device-mapper here: {one.device_mapper_missing or 'not there'}"
+        # In brief: 'frazil host' has it whole.
+        missing = one.device_mapper_missing.partition(";")[0] or "not there"
+        text += f"\nno device-mapper here: {missing}"
     return text
 
 

@@ -34,10 +34,7 @@ def watch(session: Session, names: Sequence[str]) -> None:
 
     def connect() -> Iterator[pb.ListMirrorsReply]:
         api = session.fresh_api()
-        try:
-            yield from api.stream("WatchMirrors", request, pb.ListMirrorsReply)
-        finally:
-            api.close()
+        return api.stream_and_close("WatchMirrors", request, pb.ListMirrorsReply)
 
     if session.as_json:
         for reply in lasting(connect, _tell_gap, time.sleep):

@@ -62,9 +62,10 @@ def show(session: Session, message: Message, text: str) -> None:
 def fail(error: FrazilError, *, as_json: bool) -> int:
     """One sentence, and one what to do. :return: the exit code."""
     if as_json:
-        from control.cli.schema import error_dict
+        from control.cli.schema import error_dict, line
 
-        document(error_dict(error))
+        # On one line, for it may end a stream of documents that are a line each.
+        data(line(error_dict(error)))
     say(error.what)
     if error.hint:
         sys.stderr.write(f"  {error.hint}\n")

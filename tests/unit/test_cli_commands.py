@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,20 @@ import pytest
 from google.protobuf.message import Message
 
 from control.cli.schema import as_dict
+from dm_tables.errors import NotFound
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2 as rpb
-from tests.unit.cli_messages import MIB, copying, generation, host, mirror, replica, stamp, volume
+from tests.unit.cli_messages import (
+    MIB,
+    NOON,
+    copying,
+    generation,
+    host,
+    mirror,
+    replica,
+    stamp,
+    volume,
+)
 from tests.unit.fake_control import SERVICE, FakeControl, running
 
 
@@ -366,6 +378,34 @@ def test_events_are_filtered_by_level(
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["sequence"] for line in lines] == [7, 8]
     assert control.asked[1][1] == pb.WatchEventsRequest(since=5)
+
+
+def test_events_are_followed_through_a_restart_none_twice_and_none_left_out(
+    control: FakeControl, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "time", lambda: NOON + 100.0)
+
+    def event(sequence: int, after: int) -> pb.Event:
+        return pb.Event(
+            sequence=sequence, at=stamp(NOON + 100 + after), message=f"event {sequence}"
+        )
+
+    lives: list[list[Any]] = [
+        [],
+        [event(1, -50), event(2, 1), event(3, 2)],
+        [event(4, 3), NotFound("enough")],
+    ]
+    control.answers["WatchEvents"] = lambda _request: lives.pop(0)
+    assert control.frazil("events", "--follow", "--json") == 3
+    *lines, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [document["sequence"] for document in lines] == [2, 3, 4]
+    assert last["error"]["name"] == "NotFound"
+    assert [request for _, request in control.asked] == [
+        pb.WatchEventsRequest(follow=True),
+        pb.WatchEventsRequest(follow=True, since=0),
+        pb.WatchEventsRequest(follow=True, since=4),
+    ]
 
 
 def test_removing_a_replica_wants_to_be_meant(

@@ -225,23 +225,32 @@ def test_a_reader_that_leaves_gets_no_traceback(control: FakeControl) -> None:
 
 
 class Daemon:
-    """Streams that break or end as told, and at last refuse, as a mirror that is removed."""
+    """Streams that break or end as told, and at last refuse, as a mirror that is removed.
 
-    def __init__(self, *lives: list[int | FrazilError]) -> None:
+    A life of None is a daemon that is not there.
+    """
+
+    def __init__(self, *lives: list[int | FrazilError] | None) -> None:
         self.lives = list(lives)
-        self.connections = 0
 
     def connect(self) -> Iterator[int]:
-        self.connections += 1
-        for step in self.lives.pop(0) if self.lives else [NotFound("removed")]:
+        if not self.lives:
+            raise NotFound("it was removed")
+        life = self.lives.pop(0)
+        if life is None:
+            raise DaemonUnreachable("/s", "gone")
+        return self.stream(life)
+
+    def stream(self, life: list[int | FrazilError]) -> Iterator[int]:
+        for step in life:
             if isinstance(step, FrazilError):
                 raise step
             yield step
 
 
 def test_a_lasting_stream_outlives_restarts() -> None:
-    gone = DaemonUnreachable("/s", "gone")
-    daemon = Daemon([1, 2, gone], [gone], [gone], [3], [4, gone])
+    broken = Unavailable("the connection broke")
+    daemon = Daemon([1, 2, broken], None, [broken], [3], [4, broken])
     seen: list[int] = []
     gaps: list[str] = []
     pauses: list[float] = []
@@ -249,7 +258,8 @@ def test_a_lasting_stream_outlives_restarts() -> None:
         for item in lasting(daemon.connect, lambda gap: gaps.append(gap.name), pauses.append):
             seen.append(item)
     assert seen == [1, 2, 3, 4]
-    assert gaps == ["DaemonUnreachable"] * 3 + ["StreamEnded", "DaemonUnreachable"]
+    broke = "Unavailable"
+    assert gaps == [broke, "DaemonUnreachable", broke, "StreamEnded", broke]
     assert pauses == [1.0, 2.0, 4.0, 1.0, 1.0]
 
 
@@ -257,9 +267,14 @@ def never(told: object) -> None:
     pytest.fail(f"told {told}")
 
 
-def test_a_lasting_stream_raises_its_first_failure_and_every_refusal() -> None:
-    gone = DaemonUnreachable("/s", "gone")
+def test_a_stream_that_breaks_before_its_first_item_is_tried_again() -> None:
+    daemon = Daemon([Unavailable("it stops")], [1])
+    seen = lasting(daemon.connect, lambda gap: None, lambda seconds: None)
+    assert next(seen) == 1
+
+
+def test_a_lasting_stream_raises_when_nobody_is_there_and_every_refusal() -> None:
     with pytest.raises(DaemonUnreachable):
-        list(lasting(Daemon([gone]).connect, never, never))
+        list(lasting(Daemon(None).connect, never, never))
     with pytest.raises(NotFound):
         list(lasting(Daemon([1, NotFound("no such mirror")]).connect, never, never))

@@ -207,8 +207,9 @@ def test_json_is_a_document_a_line(
         NotFound("it was removed"),
     ]
     assert control.frazil("mirror", "status", "--watch", "--json") == 3
-    documents = capsys.readouterr().out.splitlines()[:2]
-    assert [json.loads(text)["mirrors"][0]["lag_ms"] for text in documents] == [34_000, 35_000]
+    *documents, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [document["mirrors"][0]["lag_ms"] for document in documents] == [34_000, 35_000]
+    assert last["error"]["message"] == "it was removed"
 
 
 def test_the_keyboard_is_how_it_ends(control: FakeControl, monkeypatch: pytest.MonkeyPatch) -> None:
