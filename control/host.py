@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from control.adopt import check_adoptable, check_name_free, checked_chunk, resolve
@@ -190,7 +191,8 @@ class Host:
         try:
             volume.activate()
         except FrazilError:
-            volume.stack.disassemble(0, [])
+            with suppress(FrazilError):
+                volume.stack.disassemble(0, [])
             self.context.journal.remove_volume(record.name)
             raise
         self._volumes[record.name] = volume

@@ -50,6 +50,8 @@ class Merger(threading.Thread):
     def _merge_one(self, volume: Volume) -> bool:
         """:return: whether a layer was merged, so that there may be another."""
         try:
+            with volume.tables:
+                volume.drop_merged()
             layer = volume.next_merge()
             if layer is None:
                 return False

@@ -165,9 +165,10 @@ class MirrorWorker(threading.Thread):
                 return self._broken()
             wait = self._due_in(record)
             if wait > 0:
-                if self.now.phase != "merging":
-                    self.now.phase = "idle"
+                self.now.phase = "idle"
                 return wait
+            self.now = Now(phase="freezing")
+            self.volume.sync()
         with self.copying:
             self._copy(self.record, generation or self._freeze())
         return 0.0
@@ -209,7 +210,6 @@ class MirrorWorker(threading.Thread):
         return not isinstance(status, Usage) or status.exceptions(bytes_to_sectors(live.chunk)) > 0
 
     def _freeze(self) -> GenerationRecord:
-        self.now = Now(phase="freezing")
         generation = self.volume.freeze()
         self.context.events.add(
             "info",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
 from pathlib import Path
 
 from dm_tables.device import Device
-from dm_tables.errors import Precondition
+from dm_tables.errors import Precondition, Unavailable
 
 MOUNTINFO = Path("/proc/self/mountinfo")
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def mounts() -> list[tuple[str, Path]]:
@@ -20,6 +22,25 @@ def mounts() -> list[tuple[str, Path]]:
         point = fields[4].encode().decode("unicode_escape").encode("latin-1").decode()
         found.append((fields[2], Path(point)))
     return found
+
+
+def sync_filesystem(point: Path) -> None:
+    """Write out the filesystem mounted at ``point`` (``syncfs(2)``).
+
+    :raises Unavailable: an I/O error, or it was just unmounted.
+    """
+    try:
+        fd = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        fd = os.open(point, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if LIBC.syncfs(fd) != 0:
+            code = ctypes.get_errno()
+            raise Unavailable(f"writing out {point} failed: {os.strerror(code)}")
+    finally:
+        os.close(fd)
 
 
 def mountpoints_of(device: Device) -> tuple[Path, ...]:

@@ -21,6 +21,7 @@ from control.mirror import MirrorWorker
 from control.pool.errors import PoolFull
 from control.pool.sizing import Action, Fill, RoomPlan, plan_room
 from control.records import LayerRecord, LayerState
+from control.units_text import human_size
 from control.volume import Volume
 from dm_tables.errors import FrazilError
 from dm_tables.status import Invalid, MergeFailed, Overflow, SnapshotStatus, Usage
@@ -118,12 +119,11 @@ class RoomKeeper(threading.Thread):
         )
 
     def _grow(self, volume: Volume, live: LayerRecord, plan: RoomPlan) -> None:
-        with volume.tables:
-            if volume.top == live.sequence:
-                size = self._context.pool.open(live.object_name).grow(plan.to)
-                self._context.events.add(
-                    "info", volume.name, "grown", f"auxiliary volume {live.sequence}: {size} bytes"
-                )
+        # No lock: a freeze may be under way, and growing what it freezes does no harm.
+        size = self._context.pool.open(live.object_name).grow(plan.to)
+        self._context.events.add(
+            "info", volume.name, "grown", f"auxiliary volume {live.sequence}: {human_size(size)}"
+        )
 
     def _failed(self, volume: Volume, live: LayerRecord, status: SnapshotStatus) -> None:
         problem = (
@@ -159,7 +159,9 @@ class RoomKeeper(threading.Thread):
         with ExitStack() as stack:
             for worker in self._workers_of(volume.name):
                 worker.interrupt()
-                stack.enter_context(worker.copying)
+                while not worker.copying.acquire(timeout=LOOK_SECONDS):
+                    worker.interrupt()
+                stack.callback(worker.copying.release)
             yield
 
     def _has_room(self, volume: Volume) -> bool:

@@ -16,7 +16,7 @@ from control.blocks import BlockSet
 from control.context import Context
 from control.limiter import RateLimiter
 from control.merge import merge
-from control.mounts import mountpoints_of
+from control.mounts import mountpoints_of, sync_filesystem
 from control.pool.sizing import initial_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
 from control.stack import StackDevices, StackLayer
@@ -50,6 +50,7 @@ class Volume:
         self.stalled = False
         self.merged_chunks = (0, 0)
         self._merging = threading.Lock()
+        self._holding = threading.Lock()
         self._held: Counter[int] = Counter()
 
     # What the journal says.
@@ -99,12 +100,13 @@ class Volume:
     @contextmanager
     def hold(self, generation: int) -> Iterator[None]:
         """Keep a generation's image as long as the context lasts."""
-        self._held[generation] += 1
+        with self._holding:
+            self._held[generation] += 1
         try:
             yield
         finally:
-            self._held[generation] -= 1
-            self._held += Counter()
+            with self._holding:
+                self._held[generation] -= 1
 
     # Bringing up.
 
@@ -114,16 +116,23 @@ class Volume:
         A head that is in the kernel stays as it is: the daemon adopts it.
         """
         with self.tables:
-            self._drop_merged()
+            self.drop_merged()
             booting = not self.stack.head.exists()
             prepared = self._prepared
             if prepared is not None and booting:
                 self._settle_at_boot(prepared)
-            self.stack.assemble(self.record.bottom, [_in_stack(r) for r in self.layers])
+            wanted = self.record.state is not VolumeState.REMOVING
+            layers = [_in_stack(r) for r in self.layers]
+            self.stack.assemble(self.record.bottom, layers, head=wanted)
             if prepared is not None and not booting:
                 self._settle_freeze(prepared, pause_us=0)
             if self.record.state is VolumeState.CREATING:
                 self.context.journal.set_volume_state(self.name, VolumeState.ACTIVE)
+            if not wanted:
+                raise Precondition(
+                    f"the removal of volume {self.name} was interrupted",
+                    f"finish it: frazil volume remove {self.name}",
+                )
 
     @property
     def _prepared(self) -> LayerRecord | None:
@@ -165,6 +174,11 @@ class Volume:
             self.context.pool.open(layer.object_name).delete()
 
     # Freezing.
+
+    def sync(self) -> None:
+        """Write out a mounted filesystem, with its writers running: the less is left to freeze."""
+        for point in mountpoints_of(self.stack.head):
+            sync_filesystem(point)
 
     def freeze(self) -> GenerationRecord:
         """Freeze the volume at an instant; its writes go to a new auxiliary volume from then on.
@@ -254,7 +268,9 @@ class Volume:
     def next_merge(self) -> LayerRecord | None:
         """The layer that may be merged now."""
         mirrors = [m for m in self.context.journal.mirrors() if m.volume == self.name]
-        held = [number for number, holders in self._held.items() if holders > 0]
+        with self._holding:
+            held = [number for number, holders in self._held.items() if holders > 0]
+            self._held = Counter({number: self._held[number] for number in held})
         return cycle.mergeable(self.record.bottom, self.layers, mirrors, held)
 
     def merge_lowest(
@@ -271,8 +287,9 @@ class Volume:
         :raises Interrupted: the limiter's stop is set; nothing is lost.
         """
         with self._merging:
-            self._copy_into_spans(layer, limiter, brake)
-            self._merged(layer)
+            if any(there.sequence == layer.sequence for there in self.layers):
+                self._copy_into_spans(layer, limiter, brake)
+                self._merged(layer)
 
     def _copy_into_spans(
         self, layer: LayerRecord, limiter: RateLimiter, brake: Callable[[], None]
@@ -297,15 +314,15 @@ class Volume:
             self._journal_merged(layer)
         with self.tables:
             self.stack.settle(layer.sequence)
-            self._drop_merged()
+            self.drop_merged()
 
     def _journal_merged(self, layer: LayerRecord) -> None:
         journal = self.context.journal
         journal.save_layer(dataclasses.replace(layer, state=LayerState.MERGED))
         journal.set_bottom(self.name, layer.sequence)
 
-    def _drop_merged(self) -> None:
-        """Delete auxiliary volumes that are merged; their layer devices must not use them."""
+    def drop_merged(self) -> None:
+        """Delete auxiliary volumes that are merged; again what could not be deleted before."""
         for layer in self.context.journal.layers(self.name):
             if layer.state is not LayerState.MERGED:
                 continue
@@ -379,7 +396,7 @@ class Volume:
                     journal.change_mirror(mirror.name, lacking_all=True)
                 self._journal_merged(live)
             self.stack.settle(live.sequence)
-            self._drop_merged()
+            self.drop_merged()
             return self._start_over([mirror.name for mirror in tracked])
 
     def _start_over(self, tracked: list[str]) -> GenerationRecord | None:
@@ -434,8 +451,8 @@ class Volume:
         """
         with self.tables:
             self.check_removable()
-            self.context.journal.set_volume_state(self.name, VolumeState.REMOVING)
             self.stack.head.remove()
+            self.context.journal.set_volume_state(self.name, VolumeState.REMOVING)
         layers = self.layers
         for done, layer in enumerate(layers):
             progress(done, len(layers))
