@@ -51,7 +51,8 @@ class RateLimiter:
         with self._changed:
             self._refill()
             self._rate = _checked(rate)
-            self._level = min(self._level, self._rate * BURST_SECONDS)
+            # Without a limit nothing is owed; neither is it under a limit set afterwards.
+            self._level = min(self._level, rate * BURST_SECONDS) if rate else 0.0
             self._changed.notify_all()
 
     def take(self, count: int) -> None:
@@ -65,7 +66,7 @@ class RateLimiter:
                     self._level -= count
                     return
                 # The stop is an event and the rate a condition: look at the one, wait on the other.
-                self._changed.wait(min(-self._level / self._rate, 0.1))
+                self._changed.wait(min(max(-self._level / self._rate, 0.001), 0.1))
         raise Interrupted("stopped before it was done")
 
     def _refill(self) -> None:
