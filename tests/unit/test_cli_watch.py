@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -178,6 +179,27 @@ def test_a_line_a_change_and_none_for_the_passing_of_time() -> None:
     (committed,) = changes.lines([mirror(committed=generation(42))])
     assert "committed 42, lag" in committed
     assert changes.lines([])[0].endswith("data-b: removed")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": "paused"},
+        {"phase": "waiting"},
+        {"health": "DEGRADED"},
+        {"problem": "no route"},
+        {"committed": generation(42)},
+        {"current": cycle(43, state="copying")},
+        {"current": cycle(42, state="copying", resumed=1)},
+    ],
+)
+def test_each_change_alone_is_worth_a_line(change: dict[str, Any]) -> None:
+    before = copying()
+    after = copying(**change)
+    changes = Changes()
+    assert len(changes.lines([before])) == 1
+    assert len(changes.lines([after])) == 1
+    assert changes.lines([after]) == []
 
 
 def test_without_a_terminal_it_prints_lines(
