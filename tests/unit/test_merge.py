@@ -167,7 +167,7 @@ def test_durable_counts_come_after_their_fsync_and_a_merge_starts_there(
             store,
             spans,
             limiter=RateLimiter(),
-            sync_every=Bytes(128 * 4096),
+            sync_every=Bytes(120 * 4096),
             on_durable=events.append,
             progress=lambda exceptions, written: told.append(exceptions),
         )
