@@ -35,11 +35,12 @@ class ReplicaSide:
         self._server: PeerServer | None = None
 
     def start(self) -> None:
-        """Merge what is left over, and listen if the configuration says where.
+        """Let go of devices that are gone, merge what is left over, and listen if the configuration says where.
 
         :raises PlaintextRefused, TlsUnusable, CannotListen: the listener cannot be.
         """
         config = self._context.config
+        self._devices.reconcile()
         if config.listen.address is not None:
             me = Me(self._context.journal.host_uuid, config.host.name, VERSION)
             receiver = Receiver(self.store, self._claims, self._received)
