@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +16,16 @@ from control.pool.files import FilesPool
 from control.replica.claims import Claims
 from control.replica.images import open_image
 from control.replica.merging import ReplicaMerger
-from control.replica.receive import Pace, Receiver
+from control.replica.receive import Pace, Receiver, first_request
 from control.replica.server import PeerServer
 from control.replica.service import ReplicaService
 from control.replica.store import ReplicaStore
 from control.store.writer import StoreWriter
+from control.wire.batches import batches
 from control.wire.channel import connect
+from control.wire.codec import Compressor
 from control.wire.deltas import Delta, ImageDelta
+from control.wire.frames import Tally
 from control.wire.peers import Me
 from dm_tables.units import Bytes
 from proto.frazil.v1 import replica_pb2
@@ -152,3 +155,48 @@ def code_of(error: grpc.RpcError) -> grpc.StatusCode:
     """The status of a failed call."""
     assert isinstance(error, grpc.Call)
     return error.code()
+
+
+def messages(
+    number: int, delta: Delta, *, base: int = 0, **fields: object
+) -> list[replica_pb2.ReceiveRequest]:
+    """Everything a source would say for a generation, one run a message."""
+    made = [replica_pb2.ReceiveRequest(manifest=manifest(number, delta, base=base, **fields))]
+    tally = Tally()
+    for batch in batches(delta.stretches(), tally, delta, Compressor()):
+        made += [
+            replica_pb2.ReceiveRequest(runs=replica_pb2.Runs(run=[run])) for run in batch.runs.run
+        ]
+        tally = batch.tally
+    return [*made, replica_pb2.ReceiveRequest(trailer=tally.trailer())]
+
+
+def say(
+    replica: Replica, requests: Iterable[replica_pb2.ReceiveRequest], identity: str = "loopback"
+) -> list[replica_pb2.ReceiveReply]:
+    """Say it to the replica's receiver, without gRPC between; what it answers."""
+    stream = iter(requests)
+    wanted = first_request(stream)
+    return list(replica.receiver.receive(identity, wanted, stream, lambda: None))
+
+
+def resume(
+    replica: Replica, requests: list[replica_pb2.ReceiveRequest], identity: str = "loopback"
+) -> list[replica_pb2.ReceiveReply]:
+    """Say the rest of what was cut off, as a source would that knows where the replica stands."""
+    stream = iter(requests)
+    wanted = first_request(stream)
+    rest: list[replica_pb2.ReceiveRequest] = []
+    replies: list[replica_pb2.ReceiveReply] = []
+    for reply in replica.receiver.receive(identity, wanted, _fed(rest), lambda: None):
+        if reply.WhichOneof("message") == "ready":
+            rest += requests[1 + reply.ready.next_ordinal :]
+        replies.append(reply)
+    return replies
+
+
+def _fed(
+    rest: list[replica_pb2.ReceiveRequest],
+) -> Iterator[replica_pb2.ReceiveRequest]:
+    # The list is filled after Ready, which comes before the first of these is asked for.
+    yield from rest

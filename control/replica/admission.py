@@ -90,8 +90,11 @@ def read_manifest(manifest: replica_pb2.Manifest) -> Wanted:
 def _generation(message: replica_pb2.Generation) -> Generation:
     if not 1 <= message.number <= LARGEST_NUMBER:
         raise BadManifest(f"{message.number} cannot number a generation")
-    generation = Generation.of(message)
-    if abs(generation.frozen_at) > LARGEST_NUMBER:
+    try:
+        generation = Generation.of(message)
+    except ValueError as error:
+        raise BadManifest(f"the generation's freeze time is none: {error}") from None
+    if not 0 <= generation.frozen_at <= LARGEST_NUMBER:
         raise BadManifest("the generation's freeze time is out of range")
     _uuid("generation", generation.uuid)
     if generation.parent_uuid:

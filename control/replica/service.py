@@ -14,6 +14,7 @@ from control.replica.images import image_digests
 from control.replica.merging import ReplicaMerger
 from control.replica.receive import Receiver, Replies, Requests, first_request
 from control.replica.store import ReplicaStore
+from control.store.errors import os_failure
 from control.wire.errors import ProtocolMismatch, ReplicaRefused
 from control.wire.frames import PROTOCOL
 from control.wire.peers import Me
@@ -109,6 +110,9 @@ def _typed(context: grpc.ServicerContext) -> Iterator[None]:
     except FrazilError as error:
         log.info("%s: %s", error.name, error)
         abort_with(context, error)
+    except OSError as error:
+        log.exception("a call failed")
+        abort_with(context, os_failure(error, error.filename or "the replica", "using it"))
 
 
 def _until_broken(requests: Requests) -> Requests:
