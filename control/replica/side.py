@@ -35,7 +35,7 @@ class ReplicaSide:
         self._server: PeerServer | None = None
 
     def start(self) -> None:
-        """Let go of devices that are gone, merge what is left over, and listen if the configuration says where.
+        """Let go of devices that are gone, go on merging, and listen where the configuration says.
 
         :raises PlaintextRefused, TlsUnusable, CannotListen: the listener cannot be.
         """
