@@ -35,9 +35,7 @@ def test_application_survives_on_the_replica(pair: Pair) -> None:
     def midway() -> Cycle | None:
         now = volume.now()
         before.update({cycle.generation: cycle for cycle in now.recent})
-        current = now.current
-        under_way = current is not None and 0 < current.done < current.total / 2
-        return current if under_way and current and current.generation > now.committed else None
+        return now.midway(0.5)
 
     torn = source.until("the middle of a copy", midway, pause=0.2)
     source.guest.power_cut()

@@ -76,6 +76,13 @@ class MirrorNow:
             recent=tuple(Cycle.of(cycle) for cycle in reversed(document["recent"])),
         )
 
+    def midway(self, share: float) -> Cycle | None:
+        """The cycle that is copying, if something of it was sent and less than ``share``."""
+        running = self.current
+        if running is None or running.state != "copying" or running.generation <= self.committed:
+            return None
+        return running if 0 < running.done < share * running.total else None
+
 
 def seconds_of(stamp: str | None) -> float:
     """An ISO 8601 time as seconds since the epoch; 0 for none."""

@@ -11,6 +11,7 @@ from tests.workload.judge import Window
 from vagrant.cluster import Application, Certificates, FrazilHost, HostSettings
 from vagrant.cluster.application import Evidence, Verdict
 from vagrant.cluster.cycles import Cycle, MirrorNow, seconds_of
+from vagrant.cluster.watch import MirrorWatch
 from vagrant.lab import Guest, Lab
 
 from .rows import COLUMNS, cells
@@ -24,7 +25,8 @@ COPY: Final = "/mnt/copy"
 CYCLES: Final = 6
 SLOW_RATE: Final = "300KB/s"
 CYCLE_LIMIT_S: Final = 90.0
-POLL_S: Final = 0.4
+CUT_BEFORE: Final = 0.6
+POLL_S: Final = 0.3
 
 
 class DemoFailed(Exception):
@@ -40,6 +42,7 @@ class Demo:
     replica: FrazilHost
     application: Application
     seen: dict[int, Cycle] = field(default_factory=dict)
+    watch: MirrorWatch | None = None
     sums: bytes = b""
     evidence: Evidence = field(default_factory=lambda: Evidence([], []))
     wrong: list[str] = field(default_factory=list)
@@ -96,11 +99,13 @@ def mirror(demo: Demo) -> None:
     screen, source = demo.screen, demo.source
     screen.phase(f"The mirror: freeze, copy, commit, compare; {CYCLES} cycles and more")
     run(demo, source, f"mirror create {VOLUME} {VOLUME} {demo.replica.peer} --verify --start")
+    demo.watch = MirrorWatch(source, VOLUME)
     screen.header(COLUMNS)
     shown: set[int] = set()
     deadline = time.monotonic() + CYCLE_LIMIT_S
     while len(shown) < CYCLES:
-        for cycle in look(demo).recent:
+        now = look(demo)
+        for cycle in now.recent if now else ():
             if cycle.is_over and cycle.generation not in shown:
                 shown.add(cycle.generation)
                 deadline = time.monotonic() + CYCLE_LIMIT_S
@@ -117,15 +122,15 @@ def _show(demo: Demo, cycle: Cycle) -> None:
         demo.wrong.append(f"generation {cycle.generation} differs at the replica")
 
 
-def look(demo: Demo) -> MirrorNow:
+def look(demo: Demo) -> MirrorNow | None:
     """The mirror now. :raises DemoFailed: the application ended."""
     failure = demo.application.failure()
     if failure:
         raise DemoFailed(f"the application failed: {failure}")
-    document = demo.source.json("mirror", "status", VOLUME)["mirrors"][0]
-    now = MirrorNow.of(document)
-    for cycle in (*now.recent, *([now.current] if now.current else [])):
-        demo.seen[cycle.generation] = cycle
+    now = demo.watch.now() if demo.watch else None
+    if now is not None:
+        for cycle in (*now.recent, *([now.current] if now.current else [])):
+            demo.seen[cycle.generation] = cycle
     return now
 
 
@@ -134,33 +139,33 @@ def cut(demo: Demo) -> int:
     screen, source = demo.screen, demo.source
     screen.phase("The source loses its power in the middle of a cycle")
     run(demo, source, f"mirror set {VOLUME} --rate {SLOW_RATE}")
-    deadline = time.monotonic() + CYCLE_LIMIT_S
     with screen.waiting("waiting for the middle of a copy"):
-        while True:
-            now = look(demo)
-            running = now.current
-            if (
-                running is not None
-                and running.state == "copying"
-                and running.generation > now.committed
-                and 0 < running.done < 0.6 * running.total
-            ):
-                break
-            if time.monotonic() > deadline:
-                raise DemoFailed(f"no copy was under way within {CYCLE_LIMIT_S:.0f} s")
-            time.sleep(POLL_S)
+        committed, running = _middle_of_a_copy(demo)
         source.guest.power_cut()
     screen.note(
         f"power cut: generation {running.generation} had {human_size(running.done)} of "
-        f"{human_size(running.total)} copied; committed is generation {now.committed}"
+        f"{human_size(running.total)} copied; committed is generation {committed}"
     )
-    return now.committed
+    return committed
+
+
+def _middle_of_a_copy(demo: Demo) -> tuple[int, Cycle]:
+    """Wait for it; the newest generation that is committed, and the cycle that is copying."""
+    deadline = time.monotonic() + CYCLE_LIMIT_S
+    while time.monotonic() < deadline:
+        now = look(demo)
+        running = now.midway(CUT_BEFORE) if now else None
+        if now and running:
+            return now.committed, running
+        time.sleep(POLL_S)
+    raise DemoFailed(f"no copy was under way within {CYCLE_LIMIT_S:.0f} s")
 
 
 def judge(demo: Demo, committed: int) -> Verdict:
     """Mount what the replica has, and judge it by the application's own log."""
     screen, replica = demo.screen, demo.replica
     screen.phase("The replica: its last committed generation")
+    shell(demo, replica.guest, f"mkdir -p {COPY}")
     run(demo, replica, f"replica mount {VOLUME} {COPY}")
     newest = replica.json("replica", "show", VOLUME)["newest"]
     number = newest["number"]
