@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +82,30 @@ def _deb822(text: str, codename: str) -> list[str]:
     return chosen
 
 
-def debian_sources(apt: Path = APT, codename: str | None = None) -> Sources:
+def foreign_addresses() -> set[str]:
+    """Addresses whose release files say that they are not Debian's, as far as apt has them.
+
+    Vendors name their suites after Debian's too; only the origin tells them apart.
+    """
+    done = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(SITE)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    pairs = (line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+    return {site.rstrip("/") for origin, site in pairs if origin not in ("", "Debian")}
+
+
+def _ours(entry: str, foreign: set[str]) -> bool:
+    return not any(word.rstrip("/") in foreign for word in entry.split())
+
+
+def debian_sources(
+    apt: Path = APT, codename: str | None = None, foreign: set[str] | None = None
+) -> Sources:
     """The host's own Debian entries; raises LabError when there are none."""
+    others = foreign_addresses() if foreign is None else foreign
     release = codename or _codename()
     parts = apt / "sources.list.d"
     lines: list[str] = []
@@ -95,6 +118,8 @@ def debian_sources(apt: Path = APT, codename: str | None = None) -> Sources:
             lines += _one_line(path.read_text(), release)
         elif path.suffix == ".sources":
             stanzas += _deb822(path.read_text(), release)
+    lines = [line for line in lines if _ours(line, others)]
+    stanzas = [stanza for stanza in stanzas if _ours(stanza, others)]
     if not lines and not stanzas:
         raise LabError(
             f"no apt source in {apt} serves Debian {release or '(unknown release)'}: "
