@@ -163,6 +163,15 @@ class Journal:
         """This host's identity, made with the journal."""
         return str(self._rows("SELECT value FROM meta WHERE key = 'host_uuid'")[0][0])
 
+    def note(self, key: str) -> str:
+        """What was noted of this host under ``key``; empty if nothing was."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return str(rows[0][0]) if rows else ""
+
+    def set_note(self, key: str, value: str) -> None:
+        """Note something of this host."""
+        self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+
     # Volumes and their layers.
 
     def volumes(self) -> list[VolumeRecord]:

@@ -17,6 +17,7 @@ from control.context import Context
 from control.limiter import RateLimiter
 from control.merge import merge
 from control.mounts import mountpoints_of, sync_filesystem
+from control.pool.presence import check_present
 from control.pool.sizing import initial_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
 from control.stack import StackDevices, StackLayer
@@ -114,8 +115,12 @@ class Volume:
         """Make the volume's devices, and finish what a crash left half done.
 
         A head that is in the kernel stays as it is: the daemon adopts it.
+
+        :raises PoolAbsent: the auxiliary volumes' pool is not there; nothing was touched.
         """
         with self.tables:
+            if self.layers:
+                check_present(self.context.journal, self.context.pool)
             self.drop_merged()
             booting = not self.stack.head.exists()
             prepared = self._prepared
@@ -233,6 +238,7 @@ class Volume:
 
     def _allocate(self, layer: LayerRecord) -> None:
         pool = self.context.pool
+        check_present(self.context.journal, pool)
         size = initial_size(
             self.record.size,
             layer.chunk,

@@ -10,8 +10,10 @@ import click
 
 from control import VERSION
 from control.cli.activating import activate
+from control.cli.authority import pki
 from control.cli.check import check
 from control.cli.event_log import events
+from control.cli.examining import doctor
 from control.cli.exits import INTERRUPTED
 from control.cli.freeze_table import freeze_table
 from control.cli.hosts import host, status, verify
@@ -58,6 +60,8 @@ for command in (
     events,
     check,
     activate,
+    doctor,
+    pki,
 ):
     frazil.add_command(command)
 

@@ -24,7 +24,7 @@ INTRODUCTION = """\
 
 `frazil NOUN VERB` asks the frazild of this host, over `/run/frazil/control.sock`, through the
 gRPC service `frazil.v1.Control`: whatever it can do, an orchestrator can do too. Only
-`frazil activate` works without the daemon.
+`frazil activate`, `frazil doctor` and `frazil pki` work without the daemon.
 
 ## Conventions
 

@@ -17,7 +17,7 @@ from msgspec import inspect
 
 from control.config.checks import check
 from control.config.errors import BadValue, ConfigError
-from control.config.sections import Config
+from control.config.sections import CONFIG_VERSION, Config
 from control.config.texts import read_text
 from control.paths import DEFAULT_CONFIG
 from dm_tables.errors import Denied, NotFound
@@ -61,6 +61,7 @@ def read(text: str, source: Path = DEFAULT_CONFIG) -> Config:
     """
     try:
         raw: Mapping[str, object] = tomllib.loads(text)
+        _check_version(raw)
         config = _convert(_table(raw, inspect.type_info(Config), ""))
         check(config)
     except tomllib.TOMLDecodeError as error:
@@ -68,6 +69,17 @@ def read(text: str, source: Path = DEFAULT_CONFIG) -> Config:
     except BadValue as error:
         raise ConfigError(source, error.key, error.problem, error.hint) from None
     return config
+
+
+def _check_version(raw: Mapping[str, object]) -> None:
+    """First of all: what a newer version means by its keys is not known here."""
+    version = raw.get("version", CONFIG_VERSION)
+    if isinstance(version, int) and version > CONFIG_VERSION:
+        raise BadValue(
+            "version",
+            f"{version} is newer than this frazil, which knows version {CONFIG_VERSION}",
+            "install the frazil that this file was written for",
+        )
 
 
 def _table(value: object, wanted: inspect.Type, key: str) -> object:

@@ -18,6 +18,7 @@ from control.paths import DEFAULT_RUN, DEFAULT_STATE, Paths
 from control.units_text import Rate, Seconds
 from dm_tables.units import MIB, Bytes
 
+CONFIG_VERSION = 1
 PoolKind = Literal["files", "lvm"]
 Consistency = Literal["filesystem", "crash"]
 VolumeGroupName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,126}$")]
@@ -270,7 +271,9 @@ class CopySection(Section, frozen=True):
 class Config(Section, frozen=True):
     """frazil's configuration. Sizes: "256MiB"; durations: "1h30m"; rates: "10MB/s"."""
 
-    version: Annotated[int, Meta(description="The format of this file.", ge=1, le=1)] = 1
+    version: Annotated[
+        int, Meta(description="The format of this file.", ge=1, le=CONFIG_VERSION)
+    ] = CONFIG_VERSION
     host: HostSection = msgspec.field(default_factory=HostSection)
     state: StateSection = StateSection()
     run: RunSection = RunSection()

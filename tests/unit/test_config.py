@@ -92,7 +92,7 @@ def test_everything_said() -> None:
     ("text", "key", "says"),
     [
         ("verzion = 1", "verzion", "did you mean version?"),
-        ("version = 2", "version", "<= 1"),
+        ("version = 2", "version", "newer than this frazil"),
         ("[pol]", "pol", "did you mean pool?"),
         ("[pool]\nkindd = 'files'", "pool.kindd", "did you mean kind?"),
         ("[pool]\nzzz = 1", "pool.zzz", "there are directory, grow_at"),
