@@ -6,7 +6,9 @@ Loop devices read and write their file with direct I/O where its filesystem can;
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -73,7 +75,8 @@ def attach_loop(file: Path, tool: Tool = LOSETUP) -> str:
         if there:
             raise ObjectBusy(file, [f"{one.path} (another kind of loop)" for one in there])
         _load_module()
-        return tool.call("--find", "--show", "--direct-io=on", str(file)).strip()
+        direct = "on" if _takes_direct_io(file) else "off"
+        return tool.call("--find", "--show", f"--direct-io={direct}", str(file)).strip()
 
 
 def detach_loop(file: Path, tool: Tool = LOSETUP) -> None:
@@ -146,6 +149,17 @@ def _number(value: object) -> int:
 def _flag(value: object) -> bool:
     """losetup writes flags as 0 and 1, or as booleans, by version."""
     return value is True or str(value) == "1"
+
+
+def _takes_direct_io(file: Path) -> bool:
+    """Whether the file's filesystem can: losetup fails on one that cannot, when asked for it."""
+    try:
+        os.close(os.open(file, os.O_RDONLY | os.O_DIRECT))
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return False
+        raise
+    return True
 
 
 def _load_module() -> None:

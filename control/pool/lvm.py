@@ -81,12 +81,12 @@ class LvmObject:
         """See :meth:`PoolObject.grow`."""
         check_size(self.name, size)
         with self.pool.lock:
-            before = self.size()
-            wanted = self.pool.rounded(size) - before
-            if wanted > 0:
-                self.pool.take(self.name, wanted)
-                self.pool.allocate(self.name, wanted, "lvextend", f"{size}b", self._full_name)
-            return self.size()
+            before, after = self.size(), self.pool.rounded(size)
+            if after <= before:
+                return before
+            self.pool.take(self.name, after - before)
+            self.pool.allocate(self.name, after - before, "lvextend", f"{size}b", self._full_name)
+            return Bytes(after)
 
     def delete(self) -> None:
         """See :meth:`PoolObject.delete`."""
@@ -229,9 +229,12 @@ class LvmPool:
         return -(-size // self.granularity) * self.granularity
 
     def take(self, name: str, wanted: int) -> None:
-        """:raises PoolFull: ``wanted`` bytes more are not to be had for ``name``."""
-        free = self.free()
-        if wanted > free:
+        """:raises PoolFull: ``wanted`` bytes more are over the limit.
+
+        Whether the group has them, lvcreate and lvextend say: each call of LVM takes long, and
+        a writer may be about to overflow.
+        """
+        if self.limit is not None and wanted > (free := self.free()):
             raise PoolFull(self.location, name, wanted, free)
 
     def allocate(self, name: str, wanted: int, command: str, size: str, *more: str) -> None:

@@ -40,7 +40,7 @@ class FakeLosetup:
                 return Completed(0, self._list(Path(file)), "")
             case _ if self.refuses:
                 return Completed(1, "", self.refuses)
-            case ["--find", "--show", "--direct-io=on", file]:
+            case ["--find", "--show", "--direct-io=on" | "--direct-io=off", file]:
                 return Completed(0, self._attach(Path(file)) + "\n", "")
             case ["--set-capacity", device]:
                 self.fit(device)

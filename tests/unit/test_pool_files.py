@@ -237,6 +237,27 @@ def test_a_loop_device_that_is_going_away_is_not_used_again(
     assert not losetup.loops["/dev/loop0"].going
 
 
+@pytest.mark.parametrize(("refuses", "asked"), [(True, "off"), (False, "on")])
+def test_direct_io_is_asked_for_where_the_filesystem_can(
+    pool: FilesPool,
+    losetup: FakeLosetup,
+    monkeypatch: pytest.MonkeyPatch,
+    refuses: bool,
+    asked: str,
+) -> None:
+    made = pool.create("db.1", Bytes(MIB))
+    opened = os.open
+
+    def tmpfs(path: Path, flags: int, *more: int) -> int:
+        if flags & os.O_DIRECT and refuses:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return opened(path, flags & ~os.O_DIRECT, *more)
+
+    monkeypatch.setattr(os, "open", tmpfs)
+    made.attach()
+    assert losetup.made() == [("true", "--find", "--show", f"--direct-io={asked}", str(made.path))]
+
+
 def test_losetup_fails(pool: FilesPool, losetup: FakeLosetup) -> None:
     made = pool.create("db.1", Bytes(MIB))
     losetup.refuses = "losetup: cannot find an unused loop device"

@@ -75,6 +75,8 @@ def test_a_group_that_has_less_than_it_said(pool: LvmPool, lvm: FakeLvm) -> None
 def test_growing(pool: LvmPool, lvm: FakeLvm) -> None:
     made = pool.create("db.1", Bytes(8 * MIB))
     assert made.grow(Bytes(21 * MIB)) == 24 * MIB
+    assert [call[0] for call in lvm.calls[-2:]] == ["lvs", "lvextend"]
+    assert made.size() == 24 * MIB
     before = len(lvm.calls)
     assert made.grow(Bytes(24 * MIB)) == made.grow(Bytes(4 * MIB)) == 24 * MIB
     assert not [call for call in lvm.calls[before:] if call[0] == "lvextend"]
