@@ -45,12 +45,15 @@ class Rig:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A table that waits in a head's inactive slot holds its layer.
-        for device in reversed(self._made):
+        # A head's tables, the one that waits too, hold layers that were made after it.
+        for device in self._made:
             if device.exists():
                 self.dmsetup.clear(device.name)
-        for device in reversed(self._made):
-            device.remove()
+        while self._made:
+            free = [device for device in self._made if not _held(device)]
+            for device in free or self._made:
+                device.remove()
+            self._made = [device for device in self._made if device not in free]
 
     def make(self, name: str, table: Table, uuid: str = "") -> Device:
         """A device with a table."""
@@ -114,6 +117,11 @@ class Volume:
         assert table is not None
         (devno,) = table.devices()
         return [layer.devno for layer in self.layers].index(devno)
+
+
+def _held(device: Device) -> bool:
+    info = device.info()
+    return info is not None and info.open_count > 0
 
 
 def blank(device: Device) -> None:
