@@ -224,3 +224,19 @@ def test_a_block_device_is_overwritten_and_never_outgrown(
     path.write_bytes(bytes(4096))
     with pytest.raises(errors.NoRoom):
         begun(path)
+
+
+@pytest.mark.parametrize("full", [256, 512])
+def test_the_area_behind_a_full_one_is_zeroed_on_a_device_that_was_used_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: int
+) -> None:
+    monkeypatch.setattr(writer, "DirectFile", Device)
+    path = tmp_path / "store"
+    path.write_bytes(filled(99, room_for(600, K4) * 4096))
+    with begun(path) as it:
+        put(it, numbered(0, full))
+        it.checkpoint()
+        assert seen(path) == numbered(0, full)
+    with StoreWriter(path, K4, ORIGIN) as it:
+        it.resume(full)
+        assert seen(path) == numbered(0, full)
