@@ -3,42 +3,67 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
 from control.config import Config
+from control.context import Context
 from control.host import StateLock, free_leftovers, open_context
+from control.records import VolumeRecord
 from control.volume import Volume
 from dm_tables.errors import FrazilError, Kind, NotFound
 
+POLL_SECONDS = 0.5
 
-def main(config: Config, volumes: Sequence[str] = ()) -> int:
+
+def main(config: Config, volumes: Sequence[str] = (), *, wait: float = 0.0) -> int:
     """Assemble the named volumes, or all; one that fails does not keep the others back.
 
+    :param wait: seconds for which a volume that lacks something is tried again: at boot, disks
+        come one by one.
     :return: the exit code: the kind of the first failure.
     :raises AlreadyRunning: the daemon keeps them already.
     """
     config.paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = StateLock(config.paths.lock)
     context = open_context(config)
-    failed = Kind.OK
     try:
         records = {record.name: record for record in context.journal.volumes()}
         for name in volumes:
             if name not in records:
                 known = ", ".join(sorted(records)) or "none"
                 raise NotFound(f"there is no volume {name!r}", f"there are: {known}")
+        if not records:
+            return int(Kind.OK)
         free_leftovers(context)
-        for name in volumes or sorted(records):
-            volume = Volume(records[name], context)
-            try:
-                volume.activate()
-                print(volume.stack.head.path)
-            except FrazilError as error:
-                failed = failed or error.kind
-                print(f"frazil: {name}: {error}", file=sys.stderr)
+        return assemble([records[name] for name in volumes or sorted(records)], context, wait)
     finally:
         context.freezer.close()
         context.events.close()
         context.journal.close()
         lock.release()
-    return int(failed)
+
+
+def assemble(records: Sequence[VolumeRecord], context: Context, wait: float) -> int:
+    """Each volume as soon as what it needs is there. :return: the first failure's kind."""
+    deadline = time.monotonic() + wait
+    left = [Volume(record, context) for record in records]
+    failures: dict[str, FrazilError] = {}
+    while left:
+        failures = {}
+        for volume in list(left):
+            try:
+                volume.activate()
+            except FrazilError as error:
+                failures[volume.name] = error
+            else:
+                left.remove(volume)
+                print(volume.stack.head.path, flush=True)
+        if not left or time.monotonic() >= deadline:
+            break
+        time.sleep(POLL_SECONDS)
+    for name, failure in failures.items():
+        print(f"frazil: volume {name}: {failure.what}", file=sys.stderr)
+        if failure.hint:
+            print(f"  {failure.hint}", file=sys.stderr)
+    return int(next((failure.kind for failure in failures.values()), Kind.OK))

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from control import VERSION
 from control.config import Config, load
+from control.heartbeat import Heartbeat, sentence
 from control.host import Host, StateLock, open_context
+from control.notify import Notifier
 from control.paths import DEFAULT_CONFIG
 from control.replica.side import ReplicaSide
 from control.server import serve_control
@@ -57,23 +59,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.debug else logging.INFO,
         format="%(levelname)s %(name)s: %(message)s",
     )
+    notifier = Notifier()
     try:
         if os.geteuid() != 0:
             raise Denied("frazild needs root: it makes device-mapper devices", "use sudo")
-        run(load(options.config))
+        run(load(options.config), notifier, options.config or DEFAULT_CONFIG)
     except FrazilError as error:
         print(f"frazild: {error.what}", file=sys.stderr)
         if error.hint:
             print(f"  {error.hint}", file=sys.stderr)
+        notifier.status(sentence(error))
         return int(error.kind)
     return int(Kind.OK)
 
 
-def run(config: Config) -> None:
+def run(config: Config, notifier: Notifier, source: Path) -> None:
     """Hold the state directory, bring both roles up, serve, and come down in order.
 
+    What can be put right while the daemon runs (the pool's disk, certificates, the listener's
+    address) does not keep it from starting: see :mod:`control.heartbeat`.
+
     :raises AlreadyRunning: another frazild has the state directory.
-    :raises FrazilError: the state cannot be opened, or a listener not be bound.
+    :raises FrazilError: the state cannot be opened, or a socket not be bound.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,21 +89,34 @@ def run(config: Config) -> None:
     lock = StateLock(config.paths.lock)
     try:
         context = open_context(config)
-        context.pool.check()
         host = Host(context)
-        replicas = ReplicaSide(context)
+        heart = Heartbeat(host, notifier, source)
+        heart.open_pool()
+        notifier.status("assembling heads")
         host.start()
         try:
-            replicas.start()
-            with serve_control(host, replicas):
-                log.info("frazild %s serves %s", VERSION, config.paths.control_socket)
-                stop.wait()
-                log.info("frazild ends; heads and mounted filesystems go on")
+            serve(host, heart, notifier, stop)
         finally:
-            replicas.stop()
             host.stop()
     finally:
         lock.release()
+
+
+def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Event) -> None:
+    """Be a replica too, and answer until told to stop."""
+    replicas = ReplicaSide(host.context)
+    try:
+        replicas.start()
+        heart.attempt("listener", replicas.listen)
+        with serve_control(host, replicas) as path:
+            heart.start(replicas, path)
+            log.info("frazild %s serves %s", VERSION, path)
+            stop.wait()
+            notifier.stopping("ending; heads and mounted filesystems go on")
+            log.info("frazild ends; heads and mounted filesystems go on")
+            heart.stop()
+    finally:
+        replicas.stop()
 
 
 if __name__ == "__main__":

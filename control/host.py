@@ -90,6 +90,7 @@ class Host:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.device_mapper_missing = ""
+        self.unassembled: dict[str, str] = {}
         self._lock = threading.RLock()
         self._volumes: dict[str, Volume] = {}
         self._workers: dict[str, MirrorWorker] = {}
@@ -112,15 +113,31 @@ class Host:
         for record in self.context.journal.volumes():
             volume = Volume(record, self.context)
             self._volumes[record.name] = volume
-            try:
-                volume.activate()
-            except FrazilError as error:
-                volume.problem = str(error)
-                self.context.events.add("error", record.name, error.name, str(error))
+            self.assemble(volume)
         for mirror in self.context.journal.mirrors():
             self._start_worker(mirror)
         self.merger.start()
         self.room.start()
+
+    def assemble(self, volume: Volume) -> None:
+        """Make a volume's devices; why not, if not, stands in ``unassembled`` until it is so."""
+        try:
+            volume.activate()
+        except FrazilError as error:
+            text = str(error)
+            if self.unassembled.get(volume.name) != text:
+                self.context.events.add("error", volume.name, error.name, text)
+            self.unassembled[volume.name] = volume.problem = text
+            return
+        if self.unassembled.pop(volume.name, ""):
+            volume.problem = ""
+            self.context.events.add("info", volume.name, "assembled", "the head is there now")
+            for worker in self.workers_of(volume.name):
+                worker.wake()
+
+    def at_work(self) -> bool:
+        """Whether every thread that must run does."""
+        return all(one.is_alive() for one in (self.merger, self.room, *self.workers()))
 
     def stop(self) -> None:
         """End the threads; devices and heads stay."""

@@ -28,8 +28,8 @@ class SocketUnusable(Unavailable):
 
 
 @contextmanager
-def serve_control(host: Host, replicas: ReplicaSide) -> Iterator[None]:
-    """Serve as long as the context lasts.
+def serve_control(host: Host, replicas: ReplicaSide) -> Iterator[Path]:
+    """Serve as long as the context lasts, on the socket that it gives.
 
     :raises SocketUnusable: the socket cannot be bound.
     """
@@ -50,7 +50,7 @@ def serve_control(host: Host, replicas: ReplicaSide) -> Iterator[None]:
     status.set(name, health_pb2.HealthCheckResponse.SERVING)
     status.set("", health_pb2.HealthCheckResponse.SERVING)
     try:
-        yield
+        yield path
     finally:
         service.stopping.set()
         server.stop(GRACE_SECONDS).wait()

@@ -7,11 +7,16 @@ from pathlib import Path
 import click
 
 from control.cli.man import ManCommand
+from control.cli.output import fail
+from control.cli.types import DURATION
+from control.config.errors import ConfigError
+from control.units_text import Seconds
 from dm_tables.errors import Kind
 
 EXAMPLES = [
     ("frazil activate", "every volume of this host"),
     ("frazil activate data", "one of them"),
+    ("frazil activate --wait 30s", "at boot, while disks are still coming"),
 ]
 
 
@@ -28,14 +33,30 @@ EXAMPLES = [
     metavar="FILE",
     help="Instead of /etc/frazil/config.toml.",
 )
-def activate(volumes: tuple[str, ...], config: Path | None) -> int:
+@click.option(
+    "--wait",
+    type=DURATION,
+    default=Seconds(0.0),
+    metavar="DURATION",
+    help="Give disks that are missing this long to come.",
+)
+def activate(volumes: tuple[str, ...], config: Path | None, wait: Seconds) -> int:
     """Assemble the volumes' devices.
 
     What is to be there is read from the journal: no daemon and no network is needed. Nothing
     happens to a volume that is there already. frazil-activate.service runs it at boot, before
     local filesystems are mounted.
+
+    A configuration that cannot be read keeps no head away: where state and pool are is taken
+    from what of it can be meant, and the command fails in the end, saying what is wrong.
     """
     from control.activate import main
-    from control.config import load
+    from control.config import load, salvage
 
-    return int(main(load(config), volumes) or Kind.OK)
+    try:
+        sound = load(config)
+    except ConfigError as error:
+        code = main(salvage(config), volumes, wait=wait)
+        fail(error, as_json=False)
+        return code or int(error.kind)
+    return main(sound, volumes, wait=wait)

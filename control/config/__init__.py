@@ -2,7 +2,7 @@
 
 from control.config.errors import ConfigError
 from control.config.example import default_config_text
-from control.config.reading import ConfigMissing, ConfigUnreadable, load, read
+from control.config.reading import ConfigMissing, ConfigUnreadable, load, read, salvage
 from control.config.sections import (
     AllowSection,
     Config,
@@ -37,4 +37,5 @@ __all__ = [
     "default_config_text",
     "load",
     "read",
+    "salvage",
 ]

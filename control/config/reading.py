@@ -71,6 +71,28 @@ def read(text: str, source: Path = DEFAULT_CONFIG) -> Config:
     return config
 
 
+def salvage(path: Path | None = None) -> Config:
+    """What can be meant of a configuration that cannot, as a whole: where things lie.
+
+    Each of [state], [run] and [pool] by itself; the defaults for the rest. For the boot, which
+    must not do without heads for a key that is new to this frazil.
+    """
+    source = DEFAULT_CONFIG if path is None else path
+    try:
+        raw = tomllib.loads(source.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return Config()
+    kept: dict[str, object] = {}
+    for name in ("state", "run", "pool"):
+        try:
+            alone = {name: raw[name]}
+            check(_convert(_table(alone, inspect.type_info(Config), "")))
+            kept |= alone
+        except (KeyError, BadValue):
+            continue
+    return _convert(_table(kept, inspect.type_info(Config), ""))
+
+
 def _check_version(raw: Mapping[str, object]) -> None:
     """First of all: what a newer version means by its keys is not known here."""
     version = raw.get("version", CONFIG_VERSION)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from control import VERSION
+from control.certificates import check_certificates
 from control.context import Context
 from control.pool.choose import open_replica_pool
+from control.pool.presence import check_present, mark
 from control.replica.claims import Claims
 from control.replica.describe import describe
 from control.replica.devices import ReplicaDevices
@@ -21,12 +23,15 @@ class ReplicaSide:
     """Everything that other hosts' volumes need here.
 
     :raises ReplicaDamaged: what is kept here cannot be read.
+    :raises PoolAbsent: the disk that it is kept on is not there.
     """
 
     def __init__(self, context: Context) -> None:
         config = context.config
         pool = open_replica_pool(config)
+        check_present(context.journal, pool)
         pool.check()
+        mark(context.journal, pool)
         self.store = ReplicaStore(config.replica_directory, pool)
         self.merger = ReplicaMerger(self.store, config.merge.rate)
         self._claims = Claims()
@@ -35,23 +40,28 @@ class ReplicaSide:
         self._server: PeerServer | None = None
 
     def start(self) -> None:
-        """Let go of devices that are gone, go on merging, and listen where the configuration says.
+        """Let go of devices that are gone, and go on merging."""
+        self._devices.reconcile()
+        self.merger.start()
 
-        :raises PlaintextRefused, TlsUnusable, CannotListen: the listener cannot be.
+    def listen(self) -> None:
+        """Take calls, where the configuration says so; nothing happens if that is so already.
+
+        :raises PlaintextRefused, TlsUnusable, CannotListen: the listener cannot be, for now.
         """
         config = self._context.config
-        self._devices.reconcile()
-        if config.listen.address is not None:
-            me = Me(self._context.journal.host_uuid, config.host.name, VERSION)
-            receiver = Receiver(self.store, self._claims, self._received)
-            service = ReplicaService(
-                self.store, receiver, self.merger, me, lambda: config.replica.allow
-            )
-            self._server = PeerServer(
-                service, config.listen.address, config.tls, config.listen.plaintext
-            )
-            self._server.start()
-        self.merger.start()
+        if self._server is not None or config.listen.address is None:
+            return
+        if config.tls is not None and not config.listen.plaintext:
+            check_certificates(config.tls)
+        me = Me(self._context.journal.host_uuid, config.host.name, VERSION)
+        receiver = Receiver(self.store, self._claims, self._received)
+        service = ReplicaService(
+            self.store, receiver, self.merger, me, lambda: config.replica.allow
+        )
+        server = PeerServer(service, config.listen.address, config.tls, config.listen.plaintext)
+        server.start()
+        self._server = server
 
     def stop(self) -> None:
         """End; what was received durably stays."""
