@@ -44,8 +44,13 @@ class Now:
     cycle: CycleRecord | None = None
     progress: CopyProgress | None = None
     problem: str = ""
-    kind: Kind = Kind.OK
+    error: FrazilError | None = None
     next_attempt: float = 0.0
+
+    @property
+    def kind(self) -> Kind:
+        """What sort of problem there is."""
+        return self.error.kind if self.error else Kind.OK
 
 
 class MirrorWorker(threading.Thread):
@@ -70,6 +75,7 @@ class MirrorWorker(threading.Thread):
         self._asked_at = 0.0
         self._asked_number = 0
         self._attempts = 0
+        self.failures = 0
         self._stopping = False
 
     @property
@@ -136,6 +142,12 @@ class MirrorWorker(threading.Thread):
                 if wait > 0 and not self._stopping and not self._cancel.is_set():
                     self.changed.wait(wait)
 
+    def _enter(
+        self, phase: str, cycle: CycleRecord | None = None, progress: CopyProgress | None = None
+    ) -> None:
+        """The next phase; what went wrong last stays known until a cycle ends well."""
+        self.now = Now(phase, cycle, progress, self.now.problem, self.now.error)
+
     def _failed(self, error: FrazilError) -> float:
         if self._stopping or self._cancel.is_set():
             self.now.phase = "idle"
@@ -149,7 +161,8 @@ class MirrorWorker(threading.Thread):
             self.context.events.add("warning", self.mirror, error.name, str(error))
         self.now.phase = "waiting"
         self.now.problem = str(error)
-        self.now.kind = error.kind
+        self.now.error = error
+        self.failures += 1
         self.now.next_attempt = time.time() + wait
         return wait
 
@@ -167,7 +180,7 @@ class MirrorWorker(threading.Thread):
             if wait > 0:
                 self.now.phase = "idle"
                 return wait
-            self.now = Now(phase="freezing")
+            self._enter("freezing")
             self.volume.sync()
         with self.copying:
             self._copy(self.record, generation or self._freeze())
@@ -275,7 +288,7 @@ class MirrorWorker(threading.Thread):
         )
         cycle = dataclasses.replace(cycle, kind=copier.plan.kind, state="copying")
         self.context.journal.save_cycle(cycle)
-        self.now = Now(phase="copying", cycle=cycle, progress=copier.progress)
+        self._enter("copying", cycle, copier.progress)
         return cycle
 
     def _commit(self, cycle: CycleRecord) -> None:
@@ -301,7 +314,7 @@ class MirrorWorker(threading.Thread):
         )
 
     def _verify(self, cycle: CycleRecord) -> None:
-        self.now = Now(phase="verifying", cycle=cycle)
+        self._enter("verifying", cycle)
         found = self.verify(cycle.generation_number, cycle.generation_uuid)
         outcome = "differs" if found.differences else "verified"
         self.context.journal.save_cycle(dataclasses.replace(cycle, verified=outcome))

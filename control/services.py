@@ -20,7 +20,7 @@ from control.records import MirrorRecord, MirrorState
 from control.replica.side import ReplicaSide
 from control.wire.channel import stays_here
 from control.wire.status import abort_with
-from dm_tables.errors import FrazilError, Precondition, Usage
+from dm_tables.errors import FrazilError, Kind, Precondition, Usage
 from dm_tables.names import volume_name
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import control_pb2_grpc, replica_pb2
@@ -292,15 +292,17 @@ class ControlService(control_pb2_grpc.ControlServicer):
                 f"mirror {request.name} is {worker.record.state.value}",
                 f"frazil mirror start {request.name}",
             )
+        failures = worker.failures
         number = worker.ask()
         if not request.wait:
             yield pb.Progress(phase="asked", finished=True, message="a cycle starts now")
             return
-        yield from self._until_committed(worker, number, context)
+        yield from self._until_committed(worker, number, failures, context)
 
     def _until_committed(
-        self, worker: MirrorWorker, number: int, context: grpc.ServicerContext
+        self, worker: MirrorWorker, number: int, failures: int, context: grpc.ServicerContext
     ) -> Iterator[pb.Progress]:
+        """Follow the worker; what waiting may cure is waited for, anything else ends the call."""
         while context.is_active() and not self.stopping.is_set():
             record, now = worker.record, worker.now
             if record.committed_number >= number:
@@ -310,6 +312,8 @@ class ControlService(control_pb2_grpc.ControlServicer):
                 last.message = f"generation {record.committed_number} is committed"
                 yield last
                 return
+            if worker.failures > failures and now.error and now.kind is not Kind.UNAVAILABLE:
+                raise now.error
             step = pb.Progress(phase=now.phase, message=now.problem)
             if now.progress is not None:
                 step.done, step.total = now.progress.done, now.progress.total

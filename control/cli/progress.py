@@ -28,6 +28,16 @@ class Unfinished(Unavailable):
         )
 
 
+class NotInTime(Unavailable):
+    """The time limit passed; ``problem`` is what stood in the way last."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(
+            f"{what}: not done within the time limit: {problem}",
+            "it goes on without this command",
+        )
+
+
 class View(Protocol):
     """Somewhere to show progress."""
 
@@ -44,13 +54,20 @@ def follow(stream: Iterable[Progress], what: str, view: View | None = None) -> P
     :param what: what is being done, in one or two words.
     :raises FrazilError: the stream's own.
     :raises Unfinished: the stream ended without a last message.
+    :raises NotInTime: it was given up while something stood in its way.
     """
     shown = view or view_for(what)
+    problem = ""
     try:
         for progress in stream:
             if progress.finished:
                 return progress
+            problem = progress.message
             shown.update(progress)
+    except Unavailable as error:
+        if problem and type(error) is Unavailable:
+            raise NotInTime(what, problem) from None
+        raise
     finally:
         shown.close()
     raise Unfinished(what)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import pytest
 
-from control.cli.progress import Bar, Lines, Unfinished, describe, follow, remaining, view_for
-from dm_tables.errors import Corrupt
+from control.cli.progress import (
+    Bar,
+    Lines,
+    NotInTime,
+    Unfinished,
+    describe,
+    follow,
+    remaining,
+    view_for,
+)
+from dm_tables.errors import Corrupt, Unavailable
 from proto.frazil.v1 import control_pb2 as pb
 
 MIB = 1 << 20
@@ -118,3 +128,14 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch
     assert "syncing" in out.getvalue()
     # Gone without a trace: the cursor is back where the bar was, the line erased.
     assert out.getvalue().rstrip().endswith("\x1b[2K")
+
+
+def test_a_wait_that_is_given_up_says_what_stood_in_the_way() -> None:
+    def stream(error: Unavailable) -> Iterator[pb.Progress]:
+        yield pb.Progress(phase="waiting", message="the peer cannot be reached")
+        raise error
+
+    with pytest.raises(NotInTime, match="the peer cannot be reached"):
+        follow(stream(Unavailable("time ran out")), "syncing", Lines("syncing", io.StringIO()))
+    with pytest.raises(Unfinished):
+        follow(stream(Unfinished("syncing")), "syncing", Lines("syncing", io.StringIO()))
