@@ -228,7 +228,7 @@ def merge(
     buffer = aligned_buffer(BATCH)
     done, written, writes, unsynced = start, 0, 0, 0
     with Base(spans) as base:
-        runs = store.runs(start, limit=LARGEST_WRITE // store.chunk)
+        runs = store.runs(start, limit=min(LARGEST_WRITE, BATCH) // store.chunk)
         for batch in batches(runs, BATCH // store.chunk):
             _read(store, batch, buffer)
             for write in plan_writes(batch, store.chunk, store.origin_bytes):
