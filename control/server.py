@@ -1,7 +1,8 @@
-"""The Control service on a unix socket that only root may use."""
+"""The Control service on a unix socket that only root and the group frazil may use."""
 
 from __future__ import annotations
 
+import grp
 import os
 import stat
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from dm_tables.errors import Unavailable
 from proto.frazil.v1 import control_pb2, control_pb2_grpc
 
 WORKERS = 32
+GROUP = "frazil"
 GRACE_SECONDS = 2.0
 
 
@@ -65,7 +67,18 @@ def _bind(server: grpc.Server, path: Path) -> None:
     try:
         server.add_insecure_port(f"unix:{path}")
         server.start()
+        _share(path)
     except (RuntimeError, OSError) as error:
         raise SocketUnusable(f"the socket {path} cannot be made: {error}") from error
     finally:
         os.umask(before)
+
+
+def _share(path: Path) -> None:
+    """Let the group frazil use the socket, where there is one; it can do what root can."""
+    try:
+        group = grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return
+    os.chown(path, -1, group)
+    path.chmod(0o660)

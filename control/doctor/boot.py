@@ -15,7 +15,9 @@ from dm_tables.names import head_name
 AREA = "boot"
 RULES = "56-frazil.rules"
 RULE_PLACES = ("/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
-EARLY = "/etc/systemd/system/frazil-activate.service.d/10-early.conf"
+GENERATORS = tuple(
+    f"{place}/systemd/system-generators/frazil-generator" for place in ("/usr/lib", "/lib", "/etc")
+)
 STABLE = ("/dev/disk/", "/dev/mapper/", "/dev/md/")
 RENUMBERED = ("sd", "vd", "xvd", "nvme", "hd", "mmcblk", "dm-", "loop")
 
@@ -126,23 +128,22 @@ def judge_names(volume: VolumeRecord) -> Iterator[Finding]:
 
 
 def judge_places(patient: Patient, lines: list[Mount]) -> Iterator[Finding]:
-    """State and pool must be there when heads are assembled: before any filesystem but the root."""
+    """Heads are assembled once state and pool are there: best before anything is mounted."""
     places = {"state": patient.config.paths.state}
     if patient.config.pool.kind == "files":
         places["pool"] = patient.config.pool_directory
-    masked = patient.at(EARLY).is_symlink()
+    orders = any(patient.at(place).is_file() for place in GENERATORS)
     for what, path in places.items():
         mount = next((one for one in lines if _below(path, one.where)), None)
-        if mount is None or masked or not patient.volumes:
+        if mount is None or not patient.volumes:
             continue
-        yield Finding(
-            AREA,
-            Level.PROBLEM,
-            f"the {what} {path} is on the filesystem {mount.where}, which is mounted only after "
-            "heads are assembled",
-            f"ln -s /dev/null {EARLY}, and let a second file there say, below [Unit], "
-            f"RequiresMountsFor={path}",
-        )
+        text = f"the {what} {path} is on {mount.where}: heads are assembled after that is mounted"
+        if orders:
+            remedy = "name heads in /etc/fstab by /dev/mapper/frazil-NAME, not by UUID or LABEL"
+            yield Finding(AREA, Level.NOTE, text, remedy)
+        else:
+            remedy = "install dist/systemd/frazil-generator, which sees to that order"
+            yield Finding(AREA, Level.PROBLEM, text, remedy)
 
 
 def _below(path: Path, where: str) -> bool:

@@ -38,7 +38,7 @@ def check_pool(patient: Patient, pool: Pool) -> Iterator[Finding]:
             AREA,
             Level.PROBLEM,
             f"the pool {pool.location} lacks what volumes need: {', '.join(lost)}",
-            "mount or attach the pool's disk, then: systemctl restart frazil-activate frazild",
+            "mount or attach the pool's disk; frazild then goes on by itself",
         )
     yield from check_room(pool, "auxiliary volumes")
     if pool.kind == "files":

@@ -27,7 +27,7 @@ class PoolAbsent(Unavailable):
     def __init__(self, location: str, why: str, missing: Sequence[str] = ()) -> None:
         super().__init__(
             f"the pool {location} is not there: {why}",
-            "mount or attach its disk, then: systemctl restart frazil-activate frazild",
+            "mount or attach its disk; frazild then goes on by itself",
         )
         self.missing = tuple(missing)
 
