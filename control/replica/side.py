@@ -16,7 +16,10 @@ from control.replica.server import PeerServer
 from control.replica.service import ReplicaService
 from control.replica.store import ReplicaStore
 from control.wire.peers import Me
+from dm_tables.errors import FrazilError
 from proto.frazil.v1 import replica_pb2
+
+STOP_SECONDS = 10.0
 
 
 class ReplicaSide:
@@ -33,7 +36,7 @@ class ReplicaSide:
         pool.check()
         mark(context.journal, pool)
         self.store = ReplicaStore(config.replica_directory, pool)
-        self.merger = ReplicaMerger(self.store, config.merge.rate)
+        self.merger = ReplicaMerger(self.store, config.merge.rate, self._merge_failed)
         self._claims = Claims()
         self._devices = ReplicaDevices(self.store, config.replica_directory, context.dmsetup)
         self._context = context
@@ -67,9 +70,10 @@ class ReplicaSide:
         """End; what was received durably stays."""
         if self._server is not None:
             self._server.stop()
+        self._claims.end_all(STOP_SECONDS)
         self.merger.stop()
         if self.merger.is_alive():
-            self.merger.join(10)
+            self.merger.join(STOP_SECONDS)
         self.store.close()
 
     def _received(self, name: str) -> None:
@@ -79,6 +83,10 @@ class ReplicaSide:
             self._context.events.add(
                 "info", name, "received", f"generation {number} is committed here"
             )
+
+    def _merge_failed(self, name: str, error: Exception) -> None:
+        kind = error.name if isinstance(error, FrazilError) else type(error).__name__
+        self._context.events.add("error", name, kind, f"merging is tried again: {error}")
 
     def attach(self, name: str, number: int) -> tuple[str, replica_pb2.Generation]:
         """A read-only device of a generation, held; the newest for number 0."""
@@ -98,9 +106,12 @@ class ReplicaSide:
         return [self.description(volume.name) for volume in self.store.journal.volumes()]
 
     def remove(self, name: str) -> None:
-        """Forget a replica volume and give its room back.
+        """Forget a replica volume and give its room back; a copy that comes in is ended.
 
         :raises ReplicaNotFound: there is none. :raises ReplicaHeld: something reads it.
+        :raises ReplicaBusy: the copy did not end in time.
         """
-        self.store.remove(name)
+        self.store.check_removable(name)
+        with self._claims.claim(name, lambda: None):
+            self.store.remove(name)
         self._context.events.add("info", name, "replica-removed", "its bytes are gone")
