@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.workload.judge import Window
-from vagrant.cluster import Certificates, FrazilHost, HostSettings
+from vagrant.cluster import Certificates, FrazilHost, HostSettings, start_all
 from vagrant.cluster.cycles import Cycle, MirrorNow
 from vagrant.lab import Guest, GuestProcess, Lab
 
@@ -60,9 +60,7 @@ def running_pair(
             FrazilHost(guest, certificates, chosen)
             for guest, chosen in zip(guests, settings, strict=True)
         ]
-        for host in hosts:
-            host.configure()
-            host.start()
+        start_all(hosts)
         yield Pair(lab, hosts[0], hosts[1])
 
 

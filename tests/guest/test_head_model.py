@@ -77,7 +77,7 @@ def _pair(window: Window | None) -> list[int] | None:
 def test_head_and_generations_are_what_was_written(
     shared_pair: Pair, chunk: int, disk: str
 ) -> None:
-    volume = shared_pair.volume(f"head-{chunk}", SIZE, chunk=chunk, disk=disk)
+    volume = shared_pair.volume(f"head{chunk}", SIZE, chunk=chunk, disk=disk)
     writer = volume.writer(seed=chunk)
     volume.mirror()
     story = Story(volume, writer)

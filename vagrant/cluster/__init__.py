@@ -2,7 +2,7 @@
 
 from .application import Application, Evidence
 from .certificates import Certificates
-from .host import FrazilFailed, FrazilHost, HostSettings
+from .host import FrazilFailed, FrazilHost, HostSettings, start_all
 
 __all__ = [
     "Application",
@@ -11,4 +11,5 @@ __all__ = [
     "FrazilFailed",
     "FrazilHost",
     "HostSettings",
+    "start_all",
 ]

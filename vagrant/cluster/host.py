@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -94,6 +95,7 @@ class FrazilHost:
 
         :raises FrazilFailed: it ended, or did not answer in time.
         """
+        self.guest.warm("control.cli.app", "control.daemon", "grpc._channel")
         self._daemon = self.guest.spawn(program or ["frazild"], log=LOG, env=self.settings.env)
         deadline = time.monotonic() + READY_LIMIT_S
         while self.frazil("host", "--json", check=False).code != 0:
@@ -172,3 +174,14 @@ class FrazilHost:
                 )
             time.sleep(pause)
         return answer
+
+
+def start_all(hosts: Sequence[FrazilHost]) -> None:
+    """Configure and start all of them at once. :raises FrazilFailed: one did not start."""
+
+    def start(host: FrazilHost) -> None:
+        host.configure()
+        host.start()
+
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(start, hosts))

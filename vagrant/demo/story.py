@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from control.units_text import human_size
 from tests.workload.judge import Window
-from vagrant.cluster import Application, Certificates, FrazilHost, HostSettings
+from vagrant.cluster import Application, Certificates, FrazilHost, HostSettings, start_all
 from vagrant.cluster.application import Evidence, Verdict
 from vagrant.cluster.cycles import Cycle, MirrorNow, seconds_of
 from vagrant.cluster.watch import MirrorWatch
@@ -70,9 +70,7 @@ def begin(screen: Screen, lab: Lab) -> Demo:
     )
     screen.note('TLS with both sides\' certificates; the replica lets only "source" write')
     with screen.waiting("starting frazild on both"):
-        for host in (demo.source, demo.replica):
-            host.configure()
-            host.start()
+        start_all((demo.source, demo.replica))
     return demo
 
 

@@ -112,6 +112,24 @@ class Agent:
         identity.set_hosts(request["hosts"])
         port.done(number, {})
 
+    def op_warm(self, port: Port, number: int, request: dict[str, Any]) -> None:
+        """Import modules of the code under test, for forked children to start with."""
+        if jobs.CODE not in sys.path:
+            sys.path.insert(0, jobs.CODE)
+        for name in request["modules"]:
+            importlib.import_module(name)
+        gc.collect()
+        gc.freeze()
+        port.done(number, {})
+
+    def op_forget(self, port: Port, number: int, request: dict[str, Any]) -> None:
+        """Drop what op_warm imported: the code is about to change."""
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", "")).startswith(jobs.CODE):
+                del sys.modules[name]
+        importlib.invalidate_caches()
+        port.done(number, {})
+
     def op_run(self, port: Port, number: int, request: dict[str, Any]) -> None:
         """Run a command or call a function, streaming its output to the port."""
         job = Job(self, port, number, request)
