@@ -20,6 +20,7 @@ from dm_tables import messages
 from dm_tables.hardening import harden, syncfs, urgent
 from dm_tables.ioctl import Control, DeviceMapper
 from dm_tables.messages import Message
+from dm_tables.team import Each, Team
 from dm_tables.window import Failure, Step, Token, Window
 
 SYNC_ROUNDS = 3
@@ -71,8 +72,8 @@ class Freezing:
             if time.monotonic_ns() > request["not_after"]:
                 raise Refused(Step.SYNC)
             self._check(names)
-            with urgent():
-                return self._guarded(names, layers, request["deadline_ns"], sync_us)
+            with urgent(), Team(len(names)) as each:
+                return self._guarded(names, layers, each, request["deadline_ns"], sync_us)
 
     def _check(self, names: Sequence[str]) -> None:
         """Every head must run, with a table waiting to be swapped in."""
@@ -85,11 +86,11 @@ class Freezing:
                 raise Refused(Step.CHECK, index)
 
     def _guarded(
-        self, names: Sequence[str], layers: Sequence[int], length: int, sync_us: int
+        self, names: Sequence[str], layers: Sequence[int], each: Each, length: int, sync_us: int
     ) -> Message:
         self._token.put()
         deadline = time.monotonic_ns() + length
-        window = Window(self._dm, names, layers, self._token, deadline)
+        window = Window(self._dm, names, layers, self._token, deadline, each=each)
         self._ask_guard(
             {"do": "arm", "heads": list(names), "deadline": deadline, "pid": os.getpid()}
         )

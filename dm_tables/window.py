@@ -24,6 +24,7 @@ from enum import Enum
 from pathlib import Path
 
 from dm_tables.ioctl import DeviceMapper
+from dm_tables.team import Each
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Window:
     :param flushes: descriptors of the layer devices below them, same order.
     :param token: put before the guard was armed.
     :param deadline: CLOCK_MONOTONIC in nanoseconds.
+    :param each: calls an action for every head; a :class:`dm_tables.team.Team` for all at once.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Window:
         token: Token,
         deadline: int,
         *,
+        each: Each | None = None,
         fsync: Callable[[int], None] = os.fsync,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -140,6 +143,7 @@ class Window:
         self._flushes = tuple(flushes)
         self._token = token
         self._deadline = deadline
+        self._each = each or self._one_by_one
         self._fsync = fsync
         self._clock = clock
         self._went_down = [0] * len(names)
@@ -163,7 +167,7 @@ class Window:
         """The times of a window that went well."""
         return FreezeResult(
             frozen_at=self._frozen_at,
-            pause_us=(max(self._came_up) - self._went_down[0]) // 1000,
+            pause_us=(max(self._came_up) - min(self._went_down)) // 1000,
             suspended_us=tuple(
                 (up - down) // 1000 for up, down in zip(self._came_up, self._went_down, strict=True)
             ),
@@ -171,64 +175,73 @@ class Window:
             sync_us=sync_us,
         )
 
+    def _one_by_one(self, action: Callable[[int], None]) -> None:
+        for index in range(len(self._names)):
+            action(index)
+
     def _suspend(self) -> bool:
-        for index, name in enumerate(self._names):
-            self._went_down[index] = self._clock()
-            try:
-                self._dm.suspend(name)
-            except OSError as error:
-                return self._failed(Step.SUSPEND, index, error)
-            if self._clock() > self._deadline:
-                return self._failed(Step.DEADLINE, index, None)
+        self._each(self._suspend_one)
         self._frozen_at = time.time()
-        return True
+        return self._in_time()
+
+    def _suspend_one(self, index: int) -> None:
+        if self.failure is not None:
+            return
+        self._went_down[index] = self._clock()
+        try:
+            self._dm.suspend(self._names[index])
+        except OSError as error:
+            self._failed(Step.SUSPEND, index, error.errno or 0)
 
     def _flush(self) -> bool:
         self._flush_began = self._clock()
-        for index, descriptor in enumerate(self._flushes):
-            try:
-                self._fsync(descriptor)
-            except OSError as error:
-                return self._failed(Step.FLUSH, index, error)
+        self._each(self._flush_one)
         self._flush_ended = self._clock()
-        if self._flush_ended > self._deadline or not self._token.take():
-            return self._failed(Step.DEADLINE, -1, None)
-        return True
+        if self._in_time() and not self._token.take():
+            self._failed(Step.DEADLINE, -1, 0)
+        return self.failure is None
+
+    def _flush_one(self, index: int) -> None:
+        try:
+            self._fsync(self._flushes[index])
+        except OSError as error:
+            self._failed(Step.FLUSH, index, error.errno or 0)
+
+    def _in_time(self) -> bool:
+        if self.failure is None and self._clock() > self._deadline:
+            self._failed(Step.DEADLINE, -1, 0)
+        return self.failure is None
 
     def _resume(self) -> None:
+        self._each(self._resume_one)
+
+    def _resume_one(self, index: int) -> None:
         # Flushed: a head whose swap the kernel refuses must not keep the others suspended.
-        for index, name in enumerate(self._names):
-            try:
-                self._dm.resume(name)
-            except OSError as error:
-                self._failed(Step.RESUME, index, error)
-                _free(self._dm, name)
-            self._came_up[index] = self._clock()
+        try:
+            self._dm.resume(self._names[index])
+        except OSError as error:
+            self._failed(Step.RESUME, index, error.errno or 0)
+            roll_back(self._dm, (self._names[index],))
+        self._came_up[index] = self._clock()
 
     def _roll_back(self) -> None:
         roll_back(self._dm, self._names)
 
-    def _failed(self, step: Step, head: int, error: OSError | None) -> bool:
+    def _failed(self, step: Step, head: int, errno: int) -> None:
         if self.failure is None:
-            self.failure = Failure(step, head, (error.errno or 0) if error else 0)
-        return False
+            self.failure = Failure(step, head, errno)
 
 
 def roll_back(dm: DeviceMapper, names: Sequence[str]) -> None:
     """Free the heads on their old tables: every inactive table goes before any head is resumed.
 
-    A resume of a device that is not suspended changes nothing once its inactive slot is empty.
+    A resume of a device that is not suspended changes nothing once its inactive slot is empty. A
+    table that the kernel refused at the swap has left its slot, and the old one is still live.
     """
     cleared = [_tried(dm.clear, name) for name in names]
     for name, was_cleared in zip(names, cleared, strict=True):
         if was_cleared or _tried(dm.clear, name):
             _tried(dm.resume, name)
-
-
-def _free(dm: DeviceMapper, name: str) -> None:
-    # A table refused at the swap is gone from its slot, and the old one is still live.
-    if _tried(dm.clear, name):
-        _tried(dm.resume, name)
 
 
 def _tried(action: Callable[[str], None], name: str) -> bool:

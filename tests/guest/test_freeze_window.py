@@ -24,10 +24,9 @@ def guest() -> Iterator[Guest]:
         yield made
 
 
-@pytest.mark.parametrize(("heads", "cycles"), [(1, 5), (4, 2)])
-@pytest.mark.parametrize("writing", [False, True])
-def test_pauses(guest: Guest, heads: int, cycles: int, writing: bool) -> None:
-    found = guest.call(f"{INSIDE}:pauses", heads, cycles, writing)
+@pytest.mark.parametrize(("heads", "cycles"), [(1, 4), (4, 2)])
+def test_pauses(guest: Guest, heads: int, cycles: int) -> None:
+    found = guest.call(f"{INSIDE}:pauses", heads, cycles, True)
     assert found["moved"]
     assert found["locked"]
     for memory in found["memory"]:
@@ -37,7 +36,7 @@ def test_pauses(guest: Guest, heads: int, cycles: int, writing: bool) -> None:
         assert len(result["suspended_us"]) == heads
         assert 0 < result["fsync_us"] < result["pause_us"] < 5_000_000
         assert max(result["suspended_us"]) <= result["pause_us"]
-    report(f"{heads} heads, {'writing' if writing else 'idle'}", found["results"])
+    report(f"{heads} heads, written to", found["results"])
 
 
 def report(what: str, results: list[dict[str, Any]]) -> None:
@@ -52,9 +51,11 @@ def test_only_ioctls_and_flushes_between_the_first_suspend_and_the_last_resume(
 ) -> None:
     found = guest.call(f"{INSIDE}:traced")
     suspend = "ioctl c138fd06"
-    assert found["within"] == [suspend] * 2 + ["fsync"] * 2 + ["read"] + [suspend] * 2
+    # The two threads wait for each other with futexes; they are made before.
+    within = [event for event in found["within"] if event != "futex"]
+    assert within == [suspend] * 2 + ["fsync"] * 2 + ["read"] + [suspend] * 2
     # The trace does see what must not be there: opening, sending, waiting.
-    assert {"openat", "sendto", "recvfrom", "close"} <= set(found["around"])
+    assert {"openat", "sendto", "recvfrom", "close", "clone3"} <= set(found["around"])
 
 
 def test_a_frozen_filesystem_is_clean(guest: Guest) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from dm_tables import messages
 from dm_tables.guard import Guard, Leftover, leftovers
+from dm_tables.team import LIMIT, Team
 from dm_tables.window import Step, Token, Window
 from tests.fake_mapper import FakeMapper
 
@@ -90,11 +91,63 @@ def test_times(mapper: FakeMapper, token: Token) -> None:
     )
     run.run()
     result = run.result(sync_us=5)
-    # Down at 0, 2 and 4 ms, flushed from 6 to 7, up at 8, 9 and 10.
-    assert result.pause_us == 10_000
-    assert result.suspended_us == (8_000, 7_000, 6_000)
+    # Down at 0, 1 and 2 ms, in time at 3, flushed from 4 to 5, in time at 6, up at 7, 8 and 9.
+    assert result.pause_us == 9_000
+    assert result.suspended_us == (7_000, 7_000, 7_000)
     assert (result.fsync_us, result.sync_us) == (1_000, 5)
     assert abs(result.frozen_at - time.time()) < 60
+
+
+def test_a_team_takes_every_head_at_once_and_the_phases_in_turn(
+    mapper: FakeMapper, token: Token
+) -> None:
+    # Each step returns only when all heads are in it: one after another would never end.
+    together = threading.Barrier(len(HEADS))
+
+    def met() -> None:
+        together.wait(timeout=20)
+
+    mapper.before = {f"{step} {name}": met for step in ("suspend", "resume") for name in HEADS}
+
+    def fsync(descriptor: int) -> None:
+        met()
+        mapper.log.append(f"fsync {descriptor}")
+
+    token.put()
+    with Team(len(HEADS)) as each:
+        run = Window(mapper, HEADS, (10, 11, 12), token, FAR, each=each, fsync=fsync)
+        run.run()
+    assert run.failure is None
+    assert [step.split()[0] for step in mapper.log] == [
+        *["suspend"] * 3,
+        *["fsync"] * 3,
+        *["resume"] * 3,
+    ]
+    assert tables(mapper) == "nnn"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, LIMIT, LIMIT + 1, 3 * LIMIT - 1])
+def test_a_team_leaves_none_out_and_goes_away(count: int) -> None:
+    before = threading.active_count()
+    done: list[int] = []
+    with Team(count) as each:
+        each(done.append)
+        assert sorted(done) == list(range(count))
+        each(lambda index: done.append(count + index))
+        assert sorted(done) == list(range(2 * count))
+    assert threading.active_count() == before
+
+
+def test_a_team_rolls_back_when_one_head_fails(mapper: FakeMapper, token: Token) -> None:
+    mapper.fail("suspend frazil-b", errno.EBUSY)
+    token.put()
+    with Team(len(HEADS)) as each:
+        run = Window(mapper, HEADS, (1, 2, 3), token, FAR, each=each, fsync=lambda _: None)
+        run.run()
+    assert run.failure is not None
+    assert (run.failure.step, run.failure.head) == (Step.SUSPEND, 1)
+    assert tables(mapper) == "ooo"
+    assert not waiting(mapper)
 
 
 @pytest.mark.parametrize("name", HEADS)

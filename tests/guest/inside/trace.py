@@ -1,4 +1,4 @@
-"""What one process does, by the kernel's own trace: system calls and page faults, in order."""
+"""What a process and its threads do, by the kernel's own trace: system calls, page faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ INSTANCE = TRACEFS / "instances/frazil-test"
 CALLS = {
     0: "read", 1: "write", 3: "close", 9: "mmap", 11: "munmap", 12: "brk", 16: "ioctl",
     44: "sendto", 45: "recvfrom", 56: "clone", 57: "fork", 58: "vfork", 59: "execve",
-    74: "fsync", 144: "sched_setscheduler", 228: "clock_gettime", 257: "openat", 435: "clone3",
+    74: "fsync", 144: "sched_setscheduler", 202: "futex", 228: "clock_gettime",
+    257: "openat", 435: "clone3",
 }  # fmt: skip
 """The names of x86-64's system calls that matter here."""
 
@@ -28,6 +29,8 @@ class Trace:
 
     def __enter__(self) -> Trace:
         INSTANCE.mkdir()
+        # Its threads too, which are made while this records.
+        (INSTANCE / "options/event-fork").write_text("1")
         (INSTANCE / "set_event_pid").write_text(str(self._pid))
         for event in ("raw_syscalls/sys_enter", "exceptions/page_fault_user"):
             (INSTANCE / "events" / event / "enable").write_text("1")
