@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo shell test test-unit test-guest test-e2e lint types proto proto-check \
-	lock clean
+	lock clean deb e2e-vagrant
 
 VENV := vagrant/setup.sh
 LAB := vagrant/setup.sh --lab
@@ -16,7 +16,9 @@ tests_in = $(if $(filter tests/%,$(ARGS)),,$(1)) $(ARGS)
 PROTOS := proto/frazil/v1/control.proto proto/frazil/v1/replica.proto
 PROTOC := python -m grpc_tools.protoc -I.
 GENERATED := $(foreach proto,$(PROTOS:.proto=),$(proto)_pb2.py $(proto)_pb2.pyi $(proto)_pb2_grpc.py)
-SCRIPTS := .ci/run vagrant/setup.sh vagrant/checks.sh vagrant/lock.sh
+SCRIPTS := .ci/run vagrant/setup.sh vagrant/checks.sh vagrant/lock.sh vagrant/install.sh \
+	vagrant/box/customize.sh dist/deb/build.sh dist/deb/postinst dist/deb/prerm dist/deb/postrm \
+	dist/systemd/frazil-generator
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +62,12 @@ proto-check: ## See that the generated code is what the .proto files say
 	for file in $(GENERATED); do \
 		diff -u "$$file" "$$fresh/$$file" || { echo "$$file is out of date: make proto"; exit 1; }; \
 	done && echo "The generated code is what the .proto files say."
+
+deb: ## Build the Debian package, in build/
+	@$(VENV) dist/deb/build.sh build
+
+e2e-vagrant: ## Test on whole Debian machines under Vagrant, from the box to their end
+	@vagrant/setup.sh --vms python -m vagrant.vms e2e $(ARGS)
 
 lock: ## Pin the newest versions of what pyproject.toml asks for
 	@$(VENV) vagrant/lock.sh

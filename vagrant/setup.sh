@@ -1,11 +1,12 @@
 #!/bin/bash
 # Installs what frazil's checks and demonstrations need, then runs a command with it:
 #
-#   vagrant/setup.sh [--lab] [COMMAND ARGUMENT...]
+#   vagrant/setup.sh [--lab|--vms] [COMMAND ARGUMENT...]
 #
 # Without --lab: Python and a virtual environment with what requirements-dev.lock pins, kept in
 # ${FRAZIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frazil}. With it: also the Debian packages
-# that build and run test guests. What is there already is left alone.
+# that build and run test guests; with --vms: those for Vagrant's machines. What is there already
+# is left alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -86,9 +87,14 @@ ensure_environment() {
 }
 
 packages=(python3 python3-venv)
-if [ "${1:-}" = --lab ]; then
+case ${1:-} in
+--lab) list=vagrant/lab/apt-packages.txt ;;
+--vms) list=vagrant/box/apt-packages.txt ;;
+*) list= ;;
+esac
+if [ -n "$list" ]; then
     shift
-    mapfile -t -O 2 packages < <(packages_in vagrant/lab/apt-packages.txt | tr -s ' \t' '\n' | sed '/^$/d')
+    mapfile -t -O 2 packages < <(packages_in "$list" | tr -s ' \t' '\n' | sed '/^$/d')
 fi
 install_packages "${packages[@]}"
 environment=$(environment_path)

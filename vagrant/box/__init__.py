@@ -1,0 +1,1 @@
+"""A Vagrant box of plain Debian, for hosts without one to download."""

@@ -1,0 +1,1 @@
+"""Whole Debian machines under Vagrant: up, installed by the README's words, tested, gone again."""
