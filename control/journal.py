@@ -24,6 +24,8 @@ from control.records import (
     LayerState,
     MirrorRecord,
     MirrorState,
+    TraceRecord,
+    TraceState,
     VolumeRecord,
     VolumeState,
 )
@@ -31,7 +33,7 @@ from control.spans import Span
 from dm_tables.errors import Corrupt, Precondition
 from dm_tables.units import Bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEPT_CYCLES = 200
 KEPT_GENERATIONS = 200
 
@@ -70,6 +72,17 @@ CREATE TABLE checkpoints (
   generation_uuid TEXT NOT NULL, ordinal INTEGER NOT NULL, position INTEGER NOT NULL,
   digest BLOB NOT NULL) STRICT;
 """
+
+TRACES = """
+CREATE TABLE traces (
+  volume TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, why TEXT NOT NULL,
+  epoch TEXT NOT NULL, number INTEGER NOT NULL, since REAL NOT NULL, blocks BLOB NOT NULL,
+  counters TEXT NOT NULL, PRIMARY KEY (volume, sequence),
+  FOREIGN KEY (volume, sequence) REFERENCES layers(volume, sequence) ON DELETE CASCADE) STRICT;
+"""
+
+STEPS = {1: SCHEMA, 2: TRACES}
+"""What brings a journal from the version before to each version."""
 
 
 class JournalDamaged(Corrupt):
@@ -110,13 +123,16 @@ class Journal:
                 f"{SCHEMA_VERSION}",
                 "install the frazil that wrote it, or a newer one",
             )
-        if version == 0:
-            with self.transaction():
-                for statement in SCHEMA.split(";\n"):
+        if version == SCHEMA_VERSION:
+            return
+        with self.transaction():
+            for step in range(version + 1, SCHEMA_VERSION + 1):
+                for statement in STEPS[step].split(";\n"):
                     if statement.strip():
                         self._db.execute(statement)
+            if version == 0:
                 self._db.execute("INSERT INTO meta VALUES ('host_uuid', ?)", (str(uuid.uuid4()),))
-                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close the database."""
@@ -253,6 +269,21 @@ class Journal:
     def remove_layer(self, volume: str, sequence: int) -> None:
         """Forget a layer."""
         self._write("DELETE FROM layers WHERE volume = ? AND sequence = ?", volume, sequence)
+
+    # What was traced of layers.
+
+    def traces(self, volume: str) -> list[TraceRecord]:
+        """The traces of a volume's layers, lowest first. A layer without one is untraced."""
+        rows = self._rows("SELECT * FROM traces WHERE volume = ? ORDER BY sequence", volume)
+        return [TraceRecord(**dict(row) | {"state": TraceState(row["state"])}) for row in rows]
+
+    def trace(self, volume: str, sequence: int) -> TraceRecord | None:
+        """One layer's trace."""
+        return next((t for t in self.traces(volume) if t.sequence == sequence), None)
+
+    def save_trace(self, record: TraceRecord) -> None:
+        """Write a trace down, or how it ended. The layer is in the journal."""
+        self._save("traces", record)
 
     # Generations.
 

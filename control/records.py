@@ -77,6 +77,36 @@ class LayerRecord:
     state: LayerState
 
 
+class TraceState(StrEnum):
+    """What is known of which blocks of a layer were written."""
+
+    WATCHED = "watched"
+    """Its trace was attached before its first write, and its blocks are still the tracer's."""
+    TRACED = "traced"
+    """It is frozen, and every block that was written is known."""
+    UNTRACED = "untraced"
+    """Some may not be known: it is copied by whole chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRecord:
+    """A layer's trace. ``epoch`` and ``number`` name it at the tracer.
+
+    ``blocks`` is the serialised :class:`control.blocks.BlockSet` of a traced layer; ``counters``
+    is JSON, see :class:`bpf.layout.Counters`; ``since`` in seconds since the epoch, 0 for never.
+    """
+
+    volume: str
+    sequence: int
+    state: TraceState
+    why: str = ""
+    epoch: str = ""
+    number: int = 0
+    since: float = 0.0
+    blocks: bytes = b""
+    counters: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRecord:
     """A frozen instant: the image of layer device ``number - 1``.

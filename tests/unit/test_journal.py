@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from control.journal import KEPT_GENERATIONS, Journal, JournalDamaged, JournalTooNew
+from control.journal import (
+    KEPT_GENERATIONS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Journal,
+    JournalDamaged,
+    JournalTooNew,
+)
 from control.records import (
     CycleKind,
     CycleRecord,
@@ -17,6 +24,8 @@ from control.records import (
     LayerState,
     MirrorRecord,
     MirrorState,
+    TraceRecord,
+    TraceState,
     VolumeRecord,
     VolumeState,
 )
@@ -131,3 +140,41 @@ def test_a_newer_journal_is_refused(path: Path) -> None:
     db.close()
     with pytest.raises(JournalTooNew, match="99"):
         Journal(path)
+
+
+def test_a_journal_of_version_1_goes_on_as_one_of_today(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.executescript(SCHEMA)
+        db.execute("INSERT INTO meta VALUES ('host_uuid', 'who I am')")
+        db.execute("INSERT INTO volumes VALUES ('data', 'u', 4096, 4096, 'active', 3)")
+        db.execute("INSERT INTO layers VALUES ('data', 4, 'data.4', 4096, 'live')")
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    journal = Journal(path)
+    assert journal.host_uuid == "who I am"
+    assert [layer.sequence for layer in journal.layers("data")] == [4]
+    assert journal.trace("data", 4) is None
+    trace = TraceRecord("data", 4, TraceState.WATCHED, "", "epoch", 7, 1.5)
+    journal.save_trace(trace)
+    journal.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+    db.close()
+    again = Journal(path)
+    assert (again.host_uuid, again.traces("data")) == ("who I am", [trace])
+
+
+def test_a_layer_takes_its_trace_along(path: Path) -> None:
+    journal = Journal(path)
+    journal.add_volume(VOLUME)
+    layer = LayerRecord("data", 1, "data.1", Bytes(65536), LayerState.LIVE)
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.save_trace(TraceRecord("data", 1, TraceState.UNTRACED))
+    journal.save_layer(layer)
+    journal.save_trace(TraceRecord("data", 1, TraceState.WATCHED, number=1))
+    ended = TraceRecord("data", 1, TraceState.TRACED, blocks=b"blocks", counters="{}")
+    journal.save_trace(ended)
+    journal.save_layer(dataclasses.replace(layer, state=LayerState.FROZEN))
+    assert journal.traces("data") == [ended]
+    journal.remove_layer("data", 1)
+    assert journal.traces("data") == []
