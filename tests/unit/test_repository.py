@@ -21,8 +21,10 @@ TOP_LEVEL = set(
 )
 NOT_OURS = re.compile(r"(^|/)LICENSE$|_pb2(_grpc)?\.pyi?$")
 
-# Taken apart, so that this file does not break the rules itself.
-MACHINE_PATH = re.compile(r"(?<![\w.])/((home|Users|work|opt/(pypi|wheels))/\w|root/[.])")
+# Taken apart, so that this file does not break the rules itself. Vagrant's boxes have one user.
+MACHINE_PATH = re.compile(
+    r"(?<![\w.])/(home/(?!vagrant\b)\w|(Users|work|opt/(pypi|wheels))/\w|root/[.])"
+)
 REGISTRY = re.compile(
     "|".join(["pypi[.]org", "python" + "hosted", "debian[.]org", "pkg[.]dev", "npm" + "js"])
 )
