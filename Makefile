@@ -16,8 +16,7 @@ tests_in = $(if $(filter tests/%,$(ARGS)),,$(1)) $(ARGS)
 PROTOS := proto/frazil/v1/control.proto proto/frazil/v1/replica.proto
 PROTOC := python -m grpc_tools.protoc -I.
 GENERATED := $(foreach proto,$(PROTOS:.proto=),$(proto)_pb2.py $(proto)_pb2.pyi $(proto)_pb2_grpc.py)
-SCRIPTS := .ci/run $(wildcard vagrant/*.sh vagrant/*/*.sh) vagrant/install.sh \
-	vagrant/box/customize.sh dist/deb/build.sh dist/deb/postinst dist/deb/prerm dist/deb/postrm \
+SCRIPTS := .ci/run $(wildcard vagrant/*.sh vagrant/*/*.sh dist/*/*.sh dist/deb/p*) \
 	dist/systemd/frazil-generator
 
 help: ## List the targets
