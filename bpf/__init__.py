@@ -6,3 +6,7 @@ late or broken trace costs bytes on the wire, never data.
 
 The process runs on the standard library alone; only making the program needs bcc.
 """
+
+from bpf.needs import Finding, availability
+
+__all__ = ["Finding", "availability"]

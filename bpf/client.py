@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bpf import messages
-from bpf.layout import Counters, blocks_in, parse_regions
+from bpf.layout import Counters
 from bpf.messages import PROTOCOL, Message
 from dm_tables.errors import NotFound, Unavailable
 
@@ -65,8 +65,9 @@ class Attached:
 class LayerTrace:
     """What is known of a layer.
 
-    :ivar why_lost: why ``blocks`` is not all that was written; empty when it is.
-    :ivar blocks: numbers of the 4 KiB blocks written, rising; empty if they were not asked for.
+    :ivar why_lost: why ``regions`` is not all that was written; empty when it is.
+    :ivar regions: the blocks written, for :func:`bpf.layout.parse_regions`; empty if they were not
+        asked for.
     """
 
     layer: str
@@ -74,7 +75,7 @@ class LayerTrace:
     since: float
     why_lost: str
     counters: Counters
-    blocks: tuple[int, ...]
+    regions: bytes
 
 
 class TracerClient:
@@ -160,7 +161,7 @@ class TracerClient:
             answer["since"],
             answer["why_lost"],
             Counters.of(answer["counters"]),
-            tuple(blocks_in(parse_regions(regions))),
+            regions,
         )
 
     def drop(self, epoch: str, trace: int) -> None:

@@ -44,6 +44,27 @@ class BlockSet:
         for number in chunks:
             self.add(number * chunk, chunk)
 
+    def add_blocks(self, numbers: Iterable[int]) -> None:
+        """The blocks with these numbers."""
+        self._bits.update(numbers)
+
+    def remove_chunks(self, chunks: Iterable[int], chunk: Bytes) -> None:
+        """No block of the chunks with these numbers."""
+        per_chunk = chunk // BLOCK
+        for number in chunks:
+            self._bits.remove_range(number * per_chunk, (number + 1) * per_chunk)
+
+    def chunks(self, chunk: Bytes) -> BitMap64:
+        """The numbers of the chunks that its blocks lie in; ``chunk`` is their size."""
+        per_chunk = chunk // BLOCK
+        return self._bits if per_chunk == 1 else BitMap64(n // per_chunk for n in self._bits)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._bits)
+
+    def __len__(self) -> int:
+        return len(self._bits)
+
     def update(self, other: BlockSet) -> None:
         """Every block of ``other`` too."""
         self._bits |= other._bits

@@ -8,13 +8,14 @@ from control.config import Config
 from control.events import Events
 from control.journal import Journal
 from control.pool.pool import Pool
+from control.trace import Tracing
 from dm_tables.dmsetup import Dmsetup
 from dm_tables.freezer import Freezer
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The host's configuration, journal, events, pool, device-mapper and freezer."""
+    """The host's configuration, journal, events, pool, device-mapper, freezer and trace."""
 
     config: Config
     journal: Journal
@@ -22,3 +23,4 @@ class Context:
     pool: Pool
     dmsetup: Dmsetup
     freezer: Freezer
+    tracing: Tracing

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from bpf.client import TracerClient, start_tracer
 from control.adopt import check_adoptable, check_name_free, checked_chunk, resolve
 from control.config import Config
 from control.context import Context
@@ -21,6 +22,7 @@ from control.pool.choose import open_pool
 from control.records import MirrorRecord, MirrorState, VolumeRecord, VolumeState
 from control.room import RoomKeeper
 from control.spans import size_of
+from control.trace import Tracing
 from control.volume import Volume
 from dm_tables.dmsetup import Dmsetup
 from dm_tables.errors import Exists, FrazilError, NotFound, Precondition
@@ -63,13 +65,18 @@ def open_context(config: Config) -> Context:
     """Open what is on this host: journal, events, pool, device-mapper."""
     config.paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     config.paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    journal = Journal(config.paths.journal)
+    events = Events(config.paths.state / "events.db")
+    pool = open_pool(config)
+    client = TracerClient(config.paths.tracer_socket, start=start_tracer)
     return Context(
         config=config,
-        journal=Journal(config.paths.journal),
-        events=Events(config.paths.state / "events.db"),
-        pool=open_pool(config),
+        journal=journal,
+        events=events,
+        pool=pool,
         dmsetup=Dmsetup(),
         freezer=Freezer(lock=config.paths.run / "freezer.lock"),
+        tracing=Tracing(journal, events, pool, client if config.trace.enabled else None),
     )
 
 
@@ -110,7 +117,10 @@ class Host:
             free_leftovers(self.context)
         except FrazilError as error:
             self.device_mapper_missing = str(error)
-        for record in self.context.journal.volumes():
+        records = self.context.journal.volumes()
+        if records:
+            self.context.tracing.start()
+        for record in records:
             volume = Volume(record, self.context)
             self._volumes[record.name] = volume
             self.assemble(volume)
@@ -150,6 +160,7 @@ class Host:
             if thread.is_alive():
                 thread.join(10)
         self.context.freezer.close()
+        self.context.tracing.close()
         self.context.events.close()
         self.context.journal.close()
 
@@ -213,6 +224,7 @@ class Host:
             self.context.journal.remove_volume(record.name)
             raise
         self._volumes[record.name] = volume
+        self.context.tracing.start()
         self.context.events.add("info", record.name, "created", f"volume of {record.size} bytes")
 
     def remove_volume(self, name: str, progress: Callable[[int, int], None]) -> None:

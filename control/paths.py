@@ -23,6 +23,11 @@ class Paths:
         return self.run / "control.sock"
 
     @property
+    def tracer_socket(self) -> Path:
+        """The unix socket of the process that holds the trace."""
+        return self.run / "tracer.sock"
+
+    @property
     def lock(self) -> Path:
         """Held by the one daemon of this state directory, for as long as it lives."""
         return self.state / "frazild.lock"

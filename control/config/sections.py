@@ -268,6 +268,14 @@ class CopySection(Section, frozen=True):
     ] = Seconds(60.0)
 
 
+class TraceSection(Section, frozen=True):
+    """Which blocks are written, finer than chunks, by eBPF; without it whole chunks are sent."""
+
+    enabled: Annotated[
+        bool, Meta(description="Trace writes, where bcc and the kernel's headers are there.")
+    ] = True
+
+
 class Config(Section, frozen=True):
     """frazil's configuration. Sizes: "256MiB"; durations: "1h30m"; rates: "10MB/s"."""
 
@@ -284,6 +292,7 @@ class Config(Section, frozen=True):
     merge: MergeSection = MergeSection()
     freeze: FreezeSection = FreezeSection()
     copy: CopySection = CopySection()
+    trace: TraceSection = TraceSection()
 
     @property
     def paths(self) -> Paths:
