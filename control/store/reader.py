@@ -119,7 +119,8 @@ class _Checks:
     ) -> None:
         here = BitMap64(chunks)
         if len(here) == len(chunks) and seen.isdisjoint(here):
-            seen |= here
+            # Not |=, whose cost grows with what was seen.
+            seen.update(chunks)
             return
         for entry, number in enumerate(chunks):
             if number in seen:
@@ -215,7 +216,7 @@ class StoreReader:
         """The set of the volume's chunks that the store holds."""
         chunks = BitMap64()
         for found in self.areas():
-            chunks |= BitMap64(found.old)
+            chunks.update(found.old)
         return chunks
 
     def read_into(self, view: memoryview, new_chunk: int) -> None:
