@@ -1,0 +1,1 @@
+"""frazil on whole Debian machines: ``make e2e-vagrant``."""

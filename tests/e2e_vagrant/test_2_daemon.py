@@ -1,0 +1,74 @@
+"""The daemon goes and comes under load: not one I/O error, and mirroring goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e_vagrant.hosts import COPY, Hosts, Writer
+from tests.pair import window_of
+from tests.workload.judge import Window
+
+
+@pytest.fixture(scope="module")
+def writer(hosts: Hosts) -> Iterator[Writer]:
+    """One that writes all through."""
+    yield hosts.writer()
+
+
+def test_restart(hosts: Hosts, writer: Writer) -> None:
+    committed = hosts.goes_on(hosts.mirror().committed).committed
+    hosts.local.run("systemctl restart frazild", timeout=600)
+    writer.goes_on()
+    hosts.goes_on(committed)
+
+
+def test_kill_9(hosts: Hosts, writer: Writer) -> None:
+    before = hosts.shown(hosts.local, "frazild", "MainPID", "NRestarts")
+    committed = hosts.mirror().committed
+    hosts.local.run(f"kill -9 {before['MainPID']}")
+    hosts.until(
+        "systemd starts it again",
+        lambda: (
+            (now := hosts.shown(hosts.local, "frazild", "ActiveState", "NRestarts"))["ActiveState"]
+            == "active"
+            and int(now["NRestarts"]) == int(before["NRestarts"]) + 1
+        ),
+    )
+    writer.goes_on()
+    hosts.goes_on(committed)
+
+
+def test_upgrade(hosts: Hosts, writer: Writer) -> None:
+    committed = hosts.mirror().committed
+    package = hosts.newer.read_bytes()
+    version = hosts.newer.name.split("_")[1]
+    for machine in (hosts.remote, hosts.local):
+        assert hosts.json(machine, "host")["software"] != version
+        machine.put(package, f"/root/{hosts.newer.name}")
+        machine.run(f"cd /root && apt-get install --yes ./{hosts.newer.name}", timeout=900)
+        assert hosts.json(machine, "host")["software"] == version
+    writer.goes_on()
+    hosts.goes_on(committed)
+
+
+def test_the_replica_is_one_instant_of_all_that(hosts: Hosts, writer: Writer) -> None:
+    number = hosts.sync()
+    cycle = next(one for one in hosts.mirror().recent if one.generation == number)
+    hosts.remote.run(f"frazil replica mount data {COPY} --generation {number}")
+    try:
+        found = writer.found_at(hosts.remote, COPY)
+    finally:
+        hosts.remote.run("frazil replica unmount data")
+    writer.stop()
+    assert writer.faults(found, window_of(cycle)) == []
+    assert len(found["found"]) > 5
+    # The negative control: it is no instant of before there was anything.
+    assert writer.faults(found, Window(0, 1))
+
+
+def test_no_cycle_copied_all(hosts: Hosts) -> None:
+    kinds = [(one.generation, one.kind) for one in hosts.mirror().recent]
+    assert {kind for number, kind in kinds if number > 1} == {"delta"}
+    assert len(kinds) > 3
