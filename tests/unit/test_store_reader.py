@@ -83,6 +83,12 @@ def test_data_may_stand_in_any_order(tmp_path: Path) -> None:
     assert found == [(7, filled(4, 4096)), (9, filled(2, 4096)), (3, filled(3, 4096))]
 
 
+def test_neighbours_in_the_volume_alone_are_no_run(tmp_path: Path) -> None:
+    store = HandMade(4096, [(7, 4), (8, 2), (9, 3)], {n: filled(n, 4096) for n in (2, 3, 4)})
+    found = read_all(store.write(tmp_path / "store"))
+    assert found == [(7, filled(4, 4096)), (8, filled(2, 4096)), (9, filled(3, 4096))]
+
+
 def test_the_last_chunk_is_clipped_to_the_volume() -> None:
     run = Run(0, Chunks(9), Chunks(2), 2)
     assert run.extent(K4, Bytes(4096 * 10 + 512)) == Extent(Bytes(36864), Bytes(4608), Bytes(8192))
