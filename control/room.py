@@ -2,8 +2,9 @@
 
 The application comes first. Where there is no room left to grow, the mirror is sacrificed:
 frozen layers are merged before the replicas have them, their chunks are remembered for a later
-catch-up, and as a last resort the head waits while its own layer is folded. It never sees an
-error.
+catch-up, the head moves on to a new layer so that the one it stood on can be merged too, and as
+a last resort it waits while its own layer is folded. It never sees an error: writers that are
+faster than all this are made to wait (:mod:`control.brake`).
 """
 
 from __future__ import annotations
@@ -15,23 +16,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from control.brake import Brake
 from control.context import Context
+from control.folding import fold, move_on
 from control.limiter import RateLimiter
 from control.mirror import MirrorWorker
 from control.pool.errors import PoolFull
-from control.pool.sizing import Action, Fill, RoomPlan, plan_room
+from control.pool.sizing import Action, Fill, RoomPlan, next_size, plan_room
 from control.records import LayerRecord, LayerState
 from control.units_text import human_size
 from control.volume import Volume
 from dm_tables.errors import FrazilError
 from dm_tables.status import Invalid, MergeFailed, Overflow, SnapshotStatus, Usage
-from dm_tables.units import sectors_to_bytes
+from dm_tables.units import Bytes, bytes_to_sectors, sectors_to_bytes
 
 log = logging.getLogger("frazil.room")
 
 LOOK_SECONDS = 0.5
-BRAKE_AT = 0.9
-"""A live layer this full, without room to grow, makes its writers wait."""
+SELDOM = 10
+"""A layer that cannot overflow is looked at every so many rounds, for failures."""
+
+RELEASE_AT = 0.75
+"""How full a live layer may be at most for its writers to go on."""
 
 
 @dataclass(slots=True)
@@ -61,16 +67,31 @@ class RoomKeeper(threading.Thread):
         self._volumes = volumes
         self._workers_of = workers_of
         self._seen: dict[str, _Seen] = {}
+        self._rounds = 0
+        self._wanted = threading.Event()
         self._stopped = threading.Event()
+        self._brake = Brake(context.events, volumes, self._wanted.set)
+
+    def start(self) -> None:
+        """Start looking, and the brake with it."""
+        self._brake.start()
+        super().start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads; writers that wait go on waiting until there is a keeper again."""
+        self._brake.stop()
         self._stopped.set()
+        self._wanted.set()
 
     def run(self) -> None:
         """Look, and look again."""
-        while not self._stopped.wait(LOOK_SECONDS):
+        while not self._stopped.is_set():
+            self._wanted.wait(LOOK_SECONDS)
+            self._wanted.clear()
+            self._rounds += 1
             for volume in self._volumes():
+                if not volume.watched and self._rounds % SELDOM:
+                    continue
                 try:
                     self._look(volume)
                 except FrazilError as error:
@@ -84,20 +105,29 @@ class RoomKeeper(threading.Thread):
             self._context.events.add("error", volume.name, error.name, str(error))
 
     def _look(self, volume: Volume) -> None:
-        live = next((r for r in volume.layers if r.state is LayerState.LIVE), None)
+        live = _live(volume)
         if live is None:
             return
         status = volume.layer_status(live)
-        if isinstance(status, Usage):
-            plan = self._plan(volume, live, status)
-            if plan.action is Action.GROW:
-                self._grow(volume, live, plan)
-            elif plan.action is Action.SACRIFICE:
-                self._sacrifice(volume)
-        elif isinstance(status, Overflow):
-            self._sacrifice(volume, fold=True)
+        if isinstance(status, Overflow):
+            self._sacrifice(volume, overflown=True)
         elif isinstance(status, Invalid | MergeFailed):
             self._failed(volume, live, status)
+        elif isinstance(status, Usage):
+            plan = self._plan(volume, live, status)
+            if volume.stalled:
+                self._make_room(volume, live, status)
+            elif plan.action is Action.GROW:
+                self._grow(volume, live, plan.to)
+            elif plan.action is Action.SACRIFICE:
+                self._sacrifice(volume)
+
+    def _make_room(self, volume: Volume, live: LayerRecord, status: Usage) -> None:
+        """Writers wait: grow into the last of the pool, or sacrifice the mirror."""
+        if self._grown_to_the_last(volume, live, status):
+            self._brake.release(volume)
+        else:
+            self._sacrifice(volume)
 
     def _plan(self, volume: Volume, live: LayerRecord, status: Usage) -> RoomPlan:
         used = sectors_to_bytes(status.allocated)
@@ -118,12 +148,32 @@ class RoomKeeper(threading.Thread):
             granularity=pool.granularity,
         )
 
-    def _grow(self, volume: Volume, live: LayerRecord, plan: RoomPlan) -> None:
+    def _grow(self, volume: Volume, live: LayerRecord, to: Bytes) -> None:
         # No lock: a freeze may be under way, and growing what it freezes does no harm.
-        size = self._context.pool.open(live.object_name).grow(plan.to)
+        size = self._context.pool.open(live.object_name).grow(to)
+        volume.watch_live()
         self._context.events.add(
             "info", volume.name, "grown", f"auxiliary volume {live.sequence}: {human_size(size)}"
         )
+
+    def _grown_to_the_last(self, volume: Volume, live: LayerRecord, status: Usage) -> bool:
+        """Grow with no thought for what comes after. :return: False if there is no room at all."""
+        pool = self._context.pool
+        to = next_size(
+            Fill(sectors_to_bytes(status.allocated), sectors_to_bytes(status.total), 0.0),
+            volume.record.size,
+            live.chunk,
+            pool.free(),
+            self._context.config.pool,
+            granularity=pool.granularity,
+        )
+        if to is None or status.fraction * status.total >= RELEASE_AT * bytes_to_sectors(to):
+            return False
+        try:
+            self._grow(volume, live, to)
+        except PoolFull:
+            return False
+        return True
 
     def _failed(self, volume: Volume, live: LayerRecord, status: SnapshotStatus) -> None:
         problem = (
@@ -134,25 +184,43 @@ class RoomKeeper(threading.Thread):
 
     # Without room.
 
-    def _sacrifice(self, volume: Volume, *, fold: bool = False) -> None:
+    def _sacrifice(self, volume: Volume, *, overflown: bool = False) -> None:
         """Merge what the replicas lack, lowest first, until the live layer has room again."""
-        self._context.events.add(
-            "warning",
-            volume.name,
-            "sacrificed",
-            "the pool is full: layers are merged before the replica has them; it catches up later",
-        )
-        with self._copies_stopped(volume), volume.stalling() as stall:
-            limiter = RateLimiter(0, self._stopped)
-            for layer in volume.layers:
-                if layer.state is not LayerState.FROZEN:
-                    continue
-                volume.remember(layer)
-                volume.merge_lowest(layer, limiter, brake=lambda: self._brake(volume, stall))
-            if fold or not self._has_room(volume):
-                stall()
-                volume.fold(limiter)
+        told = "the pool is full: layers are merged before the replica has them, which comes later"
+        self._context.events.add("warning", volume.name, "sacrificed", told)
+        limiter = RateLimiter(0, self._stopped)
+        with self._copies_stopped(volume):
+            self._merge_frozen(volume, limiter)
+            if overflown or not self._has_room(volume):
+                self._brake.stall(volume)
+                if overflown or not self._moved_on(volume):
+                    fold(volume, limiter)
+                self._brake.release(volume)
+                self._merge_frozen(volume, limiter)
+        self._brake.release(volume)
         volume.problem = ""
+
+    def _merge_frozen(self, volume: Volume, limiter: RateLimiter) -> None:
+        for layer in volume.layers:
+            if layer.state is LayerState.FROZEN:
+                volume.remember(layer)
+                volume.merge_lowest(layer, limiter, lambda: self._relieve(volume))
+
+    def _relieve(self, volume: Volume) -> None:
+        """While others are merged: if writers wait meanwhile, give them the last of the pool."""
+        live = _live(volume)
+        if volume.stalled and live is not None:
+            status = volume.layer_status(live)
+            if isinstance(status, Usage) and self._grown_to_the_last(volume, live, status):
+                self._brake.release(volume)
+
+    def _moved_on(self, volume: Volume) -> bool:
+        """Move the head onto a new layer. :return: False if there is no room for one."""
+        try:
+            move_on(volume)
+        except PoolFull:
+            return False
+        return True
 
     @contextmanager
     def _copies_stopped(self, volume: Volume) -> Iterator[None]:
@@ -166,21 +234,18 @@ class RoomKeeper(threading.Thread):
 
     def _has_room(self, volume: Volume) -> bool:
         """Whether the live layer can go on now, growing if need be."""
-        live = next(r for r in volume.layers if r.state is LayerState.LIVE)
-        status = volume.layer_status(live)
-        if not isinstance(status, Usage):
+        live = _live(volume)
+        status = volume.layer_status(live) if live is not None else None
+        if live is None or not isinstance(status, Usage):
             return False
         plan = self._plan(volume, live, status)
         if plan.action is Action.GROW:
             try:
-                self._grow(volume, live, plan)
+                self._grow(volume, live, plan.to)
             except PoolFull:
                 return False
         return plan.action is not Action.SACRIFICE
 
-    def _brake(self, volume: Volume, stall: Callable[[], None]) -> None:
-        live = next((r for r in volume.layers if r.state is LayerState.LIVE), None)
-        status = volume.layer_status(live) if live is not None else None
-        if isinstance(status, Usage) and status.fraction < BRAKE_AT:
-            return
-        stall()
+
+def _live(volume: Volume) -> LayerRecord | None:
+    return next((r for r in volume.layers if r.state is LayerState.LIVE), None)

@@ -18,7 +18,7 @@ from control.limiter import RateLimiter
 from control.merge import merge
 from control.mounts import mountpoints_of, sync_filesystem
 from control.pool.presence import check_present
-from control.pool.sizing import initial_size
+from control.pool.sizing import full_room, initial_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
 from control.stack import StackDevices, StackLayer
 from control.store.direct import DirectFile
@@ -26,7 +26,7 @@ from control.store.errors import BlankStore
 from control.store.reader import StoreReader, read_header
 from control.store.scrub import blank
 from dm_tables.device import Device
-from dm_tables.errors import FrazilError, Precondition
+from dm_tables.errors import FrazilError, Precondition, Unavailable
 from dm_tables.status import SnapshotStatus, parse_snapshot
 from dm_tables.units import Bytes
 from dm_tables.window import FreezePlan, HeadPlan
@@ -36,7 +36,8 @@ class Volume:
     """A volume in use on this host.
 
     ``tables`` is held while device tables change, so that a merge's swap never falls into a
-    freeze. Copying needs no lock: what is copied is frozen.
+    freeze. Copying needs no lock: what is copied is frozen. ``watched`` names the live layer's
+    device where its auxiliary volume could overflow; ``stalled``: the head's writers wait.
     """
 
     def __init__(self, record: VolumeRecord, context: Context) -> None:
@@ -49,8 +50,9 @@ class Volume:
         self.tables = threading.RLock()
         self.problem = ""
         self.stalled = False
+        self.watched = ""
         self.merged_chunks = (0, 0)
-        self._merging = threading.Lock()
+        self.merging = threading.Lock()
         self._holding = threading.Lock()
         self._held: Counter[int] = Counter()
 
@@ -123,6 +125,8 @@ class Volume:
                 check_present(self.context.journal, self.context.pool)
             self.drop_merged()
             booting = not self.stack.head.exists()
+            if booting:
+                self.context.tracing.interrupted(self.name, "its devices were made anew")
             prepared = self._prepared
             if prepared is not None and booting:
                 self._settle_at_boot(prepared)
@@ -131,6 +135,7 @@ class Volume:
             self.stack.assemble(self.record.bottom, layers, head=wanted)
             if prepared is not None and not booting:
                 self._settle_freeze(prepared, pause_us=0)
+            self.watch_live()
             if self.record.state is VolumeState.CREATING:
                 self.context.journal.set_volume_state(self.name, VolumeState.ACTIVE)
             if not wanted:
@@ -148,7 +153,7 @@ class Volume:
         pool = self.context.pool
         there = prepared.object_name in pool.list()
         if there and _was_activated(pool.open(prepared.object_name).path):
-            self._freeze_happened(prepared, time.time(), pause_us=0)
+            self.freeze_happened(prepared, time.time(), pause_us=0)
         else:
             self._forget_prepared(prepared)
 
@@ -156,13 +161,14 @@ class Volume:
         """The kernel says whether the head moved onto the prepared layer."""
         head, layer = self.stack.head, self.stack.layer(prepared.sequence)
         if layer.exists() and head.matches(self.stack.linear_over(layer)):
-            self._freeze_happened(prepared, time.time(), pause_us)
+            self.freeze_happened(prepared, time.time(), pause_us)
             return
         self.context.dmsetup.clear(head.name)
         layer.remove()
         self._forget_prepared(prepared)
 
     def _forget_prepared(self, prepared: LayerRecord) -> None:
+        self.context.tracing.forget(prepared)
         with self.context.journal.transaction():
             planned = self._generation(prepared.sequence)
             if planned is not None:
@@ -192,10 +198,12 @@ class Volume:
         :raises FreezeFailed: the window failed; the head goes on, on its old table.
         """
         with self.tables:
-            prepared = self._prepare()
+            if self.stalled:
+                raise Unavailable(f"writers of {self.name} wait for room", "it is tried again")
+            prepared = self.prepare()
             try:
                 head = self.stack.head
-                layer = self.stack.push(_in_stack(prepared))
+                layer = self.push(prepared)
                 self.context.dmsetup.load(head.name, self.stack.linear_over(layer))
                 result = self.context.freezer.freeze(self._window(prepared.sequence - 1))
             except FrazilError:
@@ -203,8 +211,9 @@ class Volume:
                 if self.top != prepared.sequence:
                     raise
                 return self._generation_of(prepared)
-            self._freeze_happened(prepared, result.frozen_at, result.pause_us)
-            return self._generation_of(prepared)
+            generation = self.freeze_happened(prepared, result.frozen_at, result.pause_us)
+            self.watch_live()
+            return generation
 
     def _window(self, top: int) -> FreezePlan:
         settings = self.context.config.freeze
@@ -215,7 +224,7 @@ class Volume:
             lockfs=settings.consistency == "filesystem",
         )
 
-    def _prepare(self) -> LayerRecord:
+    def prepare(self) -> LayerRecord:
         """Journal the next layer and generation, then allocate the auxiliary volume (206, 220)."""
         journal, record = self.context.journal, self.record
         sequence = self.top + 1
@@ -250,17 +259,30 @@ class Volume:
         created = pool.create(layer.object_name, size)
         blank(created.path, layer.chunk)
 
-    def _freeze_happened(self, prepared: LayerRecord, frozen_at: float, pause_us: int) -> None:
+    def push(self, prepared: LayerRecord) -> Device:
+        """Make the device of a prepared layer."""
+        device = self.stack.push(_in_stack(prepared))
+        self.context.tracing.watch(prepared, device)
+        return device
+
+    def freeze_happened(
+        self, prepared: LayerRecord, frozen_at: float, pause_us: int
+    ) -> GenerationRecord:
+        """Write down that the head stands on ``prepared`` now.
+
+        :return: the generation that is frozen since.
+        """
         journal = self.context.journal
-        planned = self._generation_of(prepared)
+        frozen = dataclasses.replace(
+            self._generation_of(prepared), frozen_at=frozen_at, pause_us=pause_us
+        )
         with journal.transaction():
             for layer in self.layers:
                 if layer.state is LayerState.LIVE:
                     journal.save_layer(dataclasses.replace(layer, state=LayerState.FROZEN))
             journal.save_layer(dataclasses.replace(prepared, state=LayerState.LIVE))
-            journal.save_generation(
-                dataclasses.replace(planned, frozen_at=frozen_at, pause_us=pause_us)
-            )
+            journal.save_generation(frozen)
+        return frozen
 
     def _generation_of(self, layer: LayerRecord) -> GenerationRecord:
         """The generation whose freeze put ``layer`` on the stack."""
@@ -283,28 +305,32 @@ class Volume:
         self,
         layer: LayerRecord,
         limiter: RateLimiter,
-        brake: Callable[[], None] = lambda: None,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         """Fold the lowest auxiliary volume into the spans (figure 7D, claim 19), then drop it.
 
         Safe to be killed at any point and to be done again.
 
-        :param brake: called after every few MiB.
+        :param between: called after every few MiB.
         :raises Interrupted: the limiter's stop is set; nothing is lost.
         """
-        with self._merging:
+        with self.merging:
             if any(there.sequence == layer.sequence for there in self.layers):
-                self._copy_into_spans(layer, limiter, brake)
+                self.copy_into_spans(layer, limiter, between)
                 self._merged(layer)
 
-    def _copy_into_spans(
-        self, layer: LayerRecord, limiter: RateLimiter, brake: Callable[[], None]
+    def copy_into_spans(
+        self,
+        layer: LayerRecord,
+        limiter: RateLimiter,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
+        """Copy a layer's chunks into the spans, durably; no layer may lie between (claim 19)."""
         total = self.frozen_chunks(layer)
 
         def progress(done: int, _: Bytes) -> None:
             self.merged_chunks = (done, total)
-            brake()
+            between()
 
         with self.reader(layer) as store:
             merge(store, self.stack.spans, limiter=limiter, progress=progress)
@@ -317,12 +343,13 @@ class Volume:
     def _merged(self, layer: LayerRecord) -> None:
         """The spans hold the layer's every chunk on stable storage: journal it, then drop it."""
         with self.context.journal.transaction():
-            self._journal_merged(layer)
+            self.journal_merged(layer)
         with self.tables:
             self.stack.settle(layer.sequence)
             self.drop_merged()
 
-    def _journal_merged(self, layer: LayerRecord) -> None:
+    def journal_merged(self, layer: LayerRecord) -> None:
+        """Write down that the spans hold everything that a layer does."""
         journal = self.context.journal
         journal.save_layer(dataclasses.replace(layer, state=LayerState.MERGED))
         journal.set_bottom(self.name, layer.sequence)
@@ -336,6 +363,7 @@ class Volume:
             if device.exists():
                 self.stack.settle(layer.sequence)
             self._delete_object(layer)
+            self.context.tracing.forget(layer)
             self.context.journal.remove_layer(self.name, layer.sequence)
 
     def remember(self, layer: LayerRecord) -> None:
@@ -357,72 +385,18 @@ class Volume:
             total.update(changed)
             journal.change_mirror(mirror.name, lacking=total.serialise())
 
-    # Without room.
+    # How full.
 
-    @contextmanager
-    def stalling(self) -> Iterator[Callable[[], None]]:
-        """Gives a way to make the head's writers wait; on leaving they go on, whatever happened."""
-
-        def stall() -> None:
-            if not self.stalled:
-                self.stalled = True
-                self.context.dmsetup.suspend(self.stack.head.name, nolockfs=True)
-                self.context.events.add(
-                    "warning", self.name, "stalled", "writers wait: the pool has no room"
-                )
-
-        try:
-            yield stall
-        finally:
-            if self.stalled:
-                info = self.stack.head.info()
-                if info is not None and info.suspended:
-                    self.context.dmsetup.resume(self.stack.head.name)
-                self.stalled = False
-
-    def fold(self, limiter: RateLimiter) -> GenerationRecord | None:
-        """Merge the live layer itself, with the head suspended, and start over on a new one.
-
-        Needs no more room than the layer had. The caller has suspended the head and resumes it
-        if this fails. Where not even a new layer can be had, the head goes on untracked, and its
-        mirrors need a whole copy.
-
-        :return: the generation that the folding froze; None if the head goes on untracked.
-        """
-        journal = self.context.journal
-        with self.tables, self._merging:
-            live = next(r for r in self.layers if r.state is LayerState.LIVE)
-            with DirectFile(self.stack.layer(live.sequence).path) as device:
-                device.fsync()
-            self.remember(live)
-            self._copy_into_spans(live, limiter, lambda: None)
-            tracked = [m for m in journal.mirrors() if m.volume == self.name and not m.lacking_all]
-            with journal.transaction():
-                for mirror in tracked:
-                    journal.change_mirror(mirror.name, lacking_all=True)
-                self._journal_merged(live)
-            self.stack.settle(live.sequence)
-            self.drop_merged()
-            return self._start_over([mirror.name for mirror in tracked])
-
-    def _start_over(self, tracked: list[str]) -> GenerationRecord | None:
-        """Put the suspended head on a new layer, and resume it there."""
-        journal, head = self.context.journal, self.stack.head
-        try:
-            prepared = self._prepare()
-        except FrazilError as error:
-            self.context.events.add(
-                "error", self.name, "untracked", f"writes are not tracked any more: {error}"
-            )
-            return None
-        layer = self.stack.push(_in_stack(prepared))
-        self.context.dmsetup.load(head.name, self.stack.linear_over(layer))
-        self.context.dmsetup.resume(head.name)
-        with journal.transaction():
-            self._freeze_happened(prepared, time.time(), pause_us=0)
-            for name in tracked:
-                journal.change_mirror(name, lacking_all=False)
-        return self._generation_of(prepared)
+    def watch_live(self) -> None:
+        """Look anew whether the live auxiliary volume has room for everything."""
+        live = next((r for r in self.layers if r.state is LayerState.LIVE), None)
+        if live is None:
+            self.watched = ""
+            return
+        pool = self.context.pool
+        full = full_room(self.record.size, live.chunk, granularity=pool.granularity)
+        tight = pool.open(live.object_name).size() < full
+        self.watched = str(self.stack.layer(live.sequence).name) if tight else ""
 
     def layer_status(self, layer: LayerRecord) -> SnapshotStatus:
         """How full a layer is, as the kernel has it.

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dm_tables.status import StatusLine, parse_status
+
 CONTROL = Path("/dev/mapper/control")
 
 HEADER = struct.Struct("=3IIIIiIIIQ128s129s7x")
@@ -51,6 +53,7 @@ ACTIVE_PRESENT_FLAG = 1 << 5
 INACTIVE_PRESENT_FLAG = 1 << 6
 BUFFER_FULL_FLAG = 1 << 8
 SKIP_LOCKFS_FLAG = 1 << 10
+NOFLUSH_FLAG = 1 << 11
 QUERY_INACTIVE_TABLE_FLAG = 1 << 12
 
 
@@ -140,6 +143,10 @@ class Control:
         """See :meth:`DeviceMapper.table`; ``inactive`` asks for the other slot's."""
         flags = STATUS_TABLE_FLAG | (QUERY_INACTIVE_TABLE_FLAG if inactive else 0)
         return read_table(self._large(DM_TABLE_STATUS, name, flags))
+
+    def status(self, name: str) -> tuple[StatusLine, ...]:
+        """Every target's status, at once: a snapshot's is not flushed for it."""
+        return parse_status("\n".join(read_table(self._large(DM_TABLE_STATUS, name, NOFLUSH_FLAG))))
 
     def names(self) -> tuple[str, ...]:
         """See :meth:`DeviceMapper.names`."""

@@ -158,7 +158,7 @@ class PoolSection(Section, frozen=True):
     reserve: Annotated[
         Bytes,
         Meta(
-            description="Never taken for a new auxiliary volume: kept for those that must grow.",
+            description="Never taken by growing: kept for the start of a next auxiliary volume.",
             extra={"text": "size", "least": 0},
         ),
     ] = Bytes(64 * MIB)

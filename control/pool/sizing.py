@@ -80,20 +80,19 @@ def initial_size(
     """The size of a new auxiliary volume for a volume of ``volume`` bytes.
 
     Full room when that is at most a quarter of what is free, else that quarter, and never under
-    64 MiB; or what the configuration says. The pool's reserve is left alone.
+    64 MiB; or what the configuration says. It may take the pool's reserve, which is for this.
 
     :raises PoolFull: there is not even that.
     """
     full = full_room(volume, chunk, granularity=granularity)
-    usable = Bytes(max(0, free - policy.reserve))
     if policy.initial is not None:
         size = min(full, safe_size(policy.initial, chunk, granularity=granularity))
     else:
         least = min(full, safe_size(SMALLEST_START, chunk, granularity=granularity))
         quarter = min(full, safe_size(Bytes(free // 4), chunk, granularity=granularity))
-        size = max(least, quarter) if quarter <= usable else least
-    if size > usable:
-        raise PoolFull("of auxiliary volumes", "a new one", size, usable)
+        size = max(least, quarter) if quarter <= free else least
+    if size > free:
+        raise PoolFull("of auxiliary volumes", "a new one", size, free)
     return size
 
 
@@ -145,13 +144,17 @@ def plan_room(
     It grows when it is as full as ``grow_at`` says, or will overflow within the horizon. Where
     it must and cannot, the mirror is given up for the application as soon as it is as full as
     ``sacrifice_at`` says, or will overflow within half the horizon.
+
+    Growing leaves the pool's reserve, and half of what the volume has, free: there must be room
+    for a next auxiliary volume, onto which the head can move while this one is merged.
     """
     if fill.size >= full_room(volume, chunk, granularity=granularity):
         return RoomPlan(Action.KEEP, fill.size, None)
     full_in = when_full(fill)
     if not _at(fill, policy.grow_at) and not _within(full_in, policy.horizon):
         return RoomPlan(Action.KEEP, fill.size, full_in)
-    to = next_size(fill, volume, chunk, free, policy, granularity=granularity)
+    spare = Bytes(max(0, free - max(policy.reserve, fill.size // 2)))
+    to = next_size(fill, volume, chunk, spare, policy, granularity=granularity)
     if to is not None:
         return RoomPlan(Action.GROW, to, full_in)
     lost = _at(fill, policy.sacrifice_at) or _within(full_in, policy.horizon / 2)

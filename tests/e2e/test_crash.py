@@ -82,7 +82,7 @@ def running(shared_pair: Pair) -> Running:
 SOURCE_PHASES = {
     "prepared, not frozen": "die-before dm_tables.freezer:Freezer.freeze",
     "frozen, not journaled": "die-after dm_tables.freezer:Freezer.freeze",
-    "frozen and journaled": "die-after control.volume:Volume._freeze_happened",
+    "frozen and journaled": "die-after control.volume:Volume.freeze_happened",
     "about to copy": "die-before control.copying:Copier.run",
     "committed there, not journaled here": "die-after control.copying:Copier.run",
     "journaled, not merged": "die-after control.mirror:MirrorWorker._commit",

@@ -74,11 +74,20 @@ def test_a_tiny_volume_needs_no_more_than_its_own_room() -> None:
     assert initial_size(Bytes(8 * MIB), CHUNK, Bytes(20 * MIB), POLICY) == 9 * MIB
 
 
-def test_the_reserve_is_not_taken_for_a_new_one() -> None:
+def test_the_reserve_is_for_a_new_one_and_never_for_growing() -> None:
     policy = PoolSection(reserve=Bytes(64 * MIB))
-    assert initial_size(VOLUME, CHUNK, Bytes(128 * MIB), policy) == 64 * MIB
-    with pytest.raises(PoolFull):
-        initial_size(VOLUME, CHUNK, Bytes(127 * MIB), policy)
+    assert initial_size(VOLUME, CHUNK, Bytes(64 * MIB), policy) == 64 * MIB
+    full = Fill(Bytes(60 * MIB), Bytes(64 * MIB), 0)
+    assert plan_room(full, VOLUME, CHUNK, Bytes(64 * MIB), policy).action is Action.SACRIFICE
+    grown = plan_room(full, VOLUME, CHUNK, Bytes(80 * MIB), policy)
+    assert (grown.action, grown.to) == (Action.GROW, 72 * MIB)
+
+
+def test_growing_leaves_room_to_move_on_from_a_large_one() -> None:
+    large = Fill(Bytes(900 * MIB), Bytes(1000 * MIB), 0)
+    assert plan_room(large, VOLUME, CHUNK, Bytes(500 * MIB), POLICY).action is Action.SACRIFICE
+    grown = plan_room(large, VOLUME, CHUNK, Bytes(600 * MIB), POLICY)
+    assert (grown.action, grown.to) == (Action.GROW, 1050 * MIB)
 
 
 def test_what_the_configuration_says_counts() -> None:

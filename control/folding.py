@@ -1,0 +1,73 @@
+"""Folding: the live layer itself goes into the spans, with the head suspended.
+
+The last resort of a volume without room. It needs no more room than the layer had.
+"""
+
+from __future__ import annotations
+
+import time
+
+from control.limiter import RateLimiter
+from control.pool.errors import PoolFull
+from control.records import GenerationRecord, LayerState, MirrorRecord
+from control.store.direct import DirectFile
+from control.volume import Volume
+
+
+def fold(volume: Volume, limiter: RateLimiter) -> GenerationRecord | None:
+    """Merge the live layer, and put the head on a new one, which resumes it.
+
+    The caller has suspended the head, and resumes it if this fails. Where not even a new layer
+    can be had, the head goes on untracked when it is resumed, and its mirrors need a whole copy:
+    that is journaled before anything is swapped, so a crash in between says the same.
+
+    :return: the generation that the folding froze; None if the head is untracked now.
+    """
+    journal = volume.context.journal
+    with volume.tables, volume.merging:
+        live = next(r for r in volume.layers if r.state is LayerState.LIVE)
+        with DirectFile(volume.stack.layer(live.sequence).path) as device:
+            device.fsync()
+        volume.remember(live)
+        volume.copy_into_spans(live, limiter)
+        tracked = [m for m in journal.mirrors() if m.volume == volume.name and not m.lacking_all]
+        with journal.transaction():
+            for mirror in tracked:
+                journal.change_mirror(mirror.name, lacking_all=True)
+            volume.journal_merged(live)
+        volume.watched = ""
+        volume.stack.settle(live.sequence)
+        volume.drop_merged()
+        return _start_over(volume, tracked)
+
+
+def move_on(volume: Volume) -> GenerationRecord:
+    """Put the suspended head on a new layer, and resume it there; what it stood on is frozen.
+
+    :raises PoolFull: there is no room for a new layer; the head is as it was.
+    """
+    context, head = volume.context, volume.stack.head
+    with volume.tables:
+        prepared = volume.prepare()
+        with DirectFile(volume.stack.layer(prepared.sequence - 1).path) as device:
+            device.fsync()
+        layer = volume.push(prepared)
+        context.dmsetup.load(head.name, volume.stack.linear_over(layer))
+        context.dmsetup.resume(head.name)
+        generation = volume.freeze_happened(prepared, time.time(), pause_us=0)
+        volume.watch_live()
+        return generation
+
+
+def _start_over(volume: Volume, tracked: list[MirrorRecord]) -> GenerationRecord | None:
+    journal = volume.context.journal
+    try:
+        generation = move_on(volume)
+    except PoolFull as error:
+        told = f"writes are not tracked any more: {error}"
+        volume.context.events.add("error", volume.name, "untracked", told)
+        return None
+    with journal.transaction():
+        for mirror in tracked:
+            journal.change_mirror(mirror.name, lacking_all=False)
+    return generation
