@@ -17,17 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dm_tables import messages
-from dm_tables.hardening import harden, syncfs, urgent
+from dm_tables.hardening import harden, urgent
 from dm_tables.ioctl import Control, DeviceMapper
 from dm_tables.messages import Message
+from dm_tables.syncing import opened, write_out
 from dm_tables.team import Each, Team
 from dm_tables.window import Failure, Step, Token, Window
-
-SYNC_ROUNDS = 3
-"""Times a filesystem is written out before the pause, while a round takes long."""
-
-SYNC_SHORT = 0.05
-"""Seconds of a round after which another one would save nothing."""
 
 GUARD_ANSWER = 10.0
 """Seconds that the guard has to say that it is armed, or what it did."""
@@ -67,7 +62,7 @@ class Freezing:
         names: list[str] = request["heads"]
         self._dm.prepare(names, lockfs=request["lockfs"])
         self._check(names)
-        with _opened(request["layers"], os.O_RDONLY) as layers:
+        with _opened(request["layers"]) as layers:
             sync_us = _written_out(request, layers)
             if time.monotonic_ns() > request["not_after"]:
                 raise Refused(Step.SYNC)
@@ -120,51 +115,22 @@ class Freezing:
 
 
 def _written_out(request: Message, layers: Sequence[int]) -> int:
-    """Write out what is dirty while writers run, so that the pause has little left to write.
-
-    :return: microseconds. :raises Refused: a disk failed.
-    """
-    began = time.monotonic_ns()
     try:
-        if request["lockfs"]:
-            with _opened(request["mountpoints"], os.O_RDONLY | os.O_DIRECTORY) as mounted:
-                for descriptor in mounted:
-                    _sync_mounted(descriptor)
-        for index, descriptor in enumerate(layers):
-            _flush(index, descriptor)
+        return write_out(request["mountpoints"], layers)
     except OSError as error:
         raise Refused(Step.SYNC, -1, error.errno or 0) from error
-    return (time.monotonic_ns() - began) // 1000
-
-
-def _sync_mounted(descriptor: int) -> None:
-    for _ in range(SYNC_ROUNDS):
-        began = time.monotonic()
-        syncfs(descriptor)
-        if time.monotonic() - began < SYNC_SHORT:
-            return
-
-
-def _flush(index: int, descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        raise Refused(Step.SYNC, index, error.errno or 0) from error
 
 
 @contextmanager
-def _opened(paths: Sequence[str], flags: int) -> Iterator[list[int]]:
-    descriptors: list[int] = []
-    try:
+def _opened(paths: Sequence[str]) -> Iterator[list[int]]:
+    with contextlib.ExitStack() as stack:
+        descriptors: list[int] = []
         for index, path in enumerate(paths):
             try:
-                descriptors.append(os.open(path, flags | os.O_CLOEXEC))
+                descriptors += stack.enter_context(opened([path]))
             except OSError as error:
                 raise Refused(Step.CHECK, index, error.errno or 0) from error
         yield descriptors
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
 
 
 def _failed(failure: Failure) -> Message:

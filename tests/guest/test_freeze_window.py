@@ -108,6 +108,15 @@ def test_a_freezer_killed_in_the_window_leaves_the_old_table(guest: Guest) -> No
     assert (found["on"], found["suspended"], found["next"]) == (1, False, 2)
 
 
+def test_negative_control_without_the_guard_the_head_stays_suspended(guest: Guest) -> None:
+    found = guest.call(f"{INSIDE}:unguarded")
+    assert found["heads"] == [["old", True]]
+    assert "is still suspended" in found["what"]
+    # Until the next daemon's start.
+    assert found["freed"] == [["frazil-slow-volume", True, True]]
+    assert found["on"] == 1
+
+
 def test_a_guard_killed_in_the_window_does_not_stop_it(guest: Guest) -> None:
     found = guest.call(f"{INSIDE}:killed", "guard")
     assert found["step"] == "none"

@@ -124,7 +124,7 @@ def test_a_filesystem_is_frozen_only_when_asked(
         prepare(names, lockfs=lockfs)
 
     monkeypatch.setattr(mapper, "prepare", noted)
-    monkeypatch.setattr("dm_tables.freezing.syncfs", synced.append)
+    monkeypatch.setattr("dm_tables.syncing.syncfs", synced.append)
     frozen.freeze(changed(plan, lockfs=lockfs))
     assert asked[0] is lockfs
     assert bool(synced) is lockfs
@@ -185,12 +185,52 @@ def test_without_a_guard_nothing_is_suspended(
 
 
 def test_a_layer_that_is_not_there(
-    mapper: FakeMapper, frozen: InProcess, plan: FreezePlan, tmp_path: Path
+    mapper: FakeMapper,
+    frozen: InProcess,
+    plan: FreezePlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gone = HeadPlan("frazil-b", str(tmp_path / "none"))
-    with pytest.raises(FreezeFailed, match="No such file") as caught:
-        frozen.freeze(changed(plan, heads=(plan.heads[0], gone)))
+    wanted = changed(plan, heads=(plan.heads[0], gone))
+    with pytest.raises(FreezeFailed, match="none could not be written out: No such file") as caught:
+        frozen.freeze(wanted)
+    assert caught.value.step is Step.SYNC
+    # It may also go between the daemon's sync and the freezer's.
+    monkeypatch.setattr(Freezer, "_write_out", lambda *_: None)
+    with pytest.raises(FreezeFailed, match=r"at frazil-b.*No such file") as caught:
+        frozen.freeze(wanted)
     assert caught.value.step is Step.CHECK
+    assert not mapper.steps("suspend")
+
+
+def test_a_filesystem_that_cannot_be_written_out_holds_nobody_else(
+    mapper: FakeMapper, frozen: InProcess, plan: FreezePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, first = threading.Event(), threading.Event()
+
+    def hang(_: int) -> None:
+        if not first.is_set():
+            first.set()
+            hanging.wait(30)
+
+    monkeypatch.setattr("dm_tables.syncing.syncfs", hang)
+    failed: list[FreezeFailed] = []
+
+    def slow() -> None:
+        with pytest.raises(FreezeFailed) as caught:
+            frozen.freeze(changed(plan, sync_seconds=2.0))
+        failed.append(caught.value)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    assert first.wait(10)
+    # While the first one waits for its disk, another group freezes.
+    assert frozen.freeze(plan).pause_us > 0
+    assert not failed
+    thread.join(20)
+    hanging.set()
+    assert failed[0].step is Step.SYNC
 
 
 def test_a_sync_that_takes_too_long_is_not_followed_by_a_pause(

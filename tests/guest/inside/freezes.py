@@ -289,6 +289,31 @@ def killed(who: str) -> dict[str, Any]:
         return found
 
 
+def unguarded() -> dict[str, Any]:
+    """SIGKILL guard and freezer both: nobody is left to free the head but the next daemon."""
+    with Rig() as rig, frozen_by() as freezer, on_slow_store(rig, freezer, 3000) as volume:
+        _dirty(volume)
+        found: dict[str, Any] = {}
+
+        def freeze() -> None:
+            found.update(_failure(lambda: freezer.freeze(plan_of(volume, deadline=60))))
+
+        thread = threading.Thread(target=freeze)
+        thread.start()
+        pids = freezer.pids
+        _until_suspended(volume.head.name, True)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        thread.join()
+        freezer.start()
+        control = Control()
+        with contextlib.closing(control):
+            freed = leftovers(control)
+        found["freed"] = [[left.name, left.cleared, left.running] for left in freed]
+        found["on"] = volume.on
+        return found
+
+
 def _dirty(volume: Volume) -> None:
     disk = Disk(volume.head)
     disk.write(1)
