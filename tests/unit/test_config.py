@@ -18,6 +18,7 @@ from control.config import (
     default_config_text,
     load,
     read,
+    salvage,
 )
 from control.paths import DEFAULT_CONFIG
 from dm_tables.errors import Kind
@@ -213,3 +214,19 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path.write_bytes(os.urandom(4) + b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read"):
         load(path)
+
+
+def test_the_boot_salvages_where_things_lie(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        'version = 9\n[state]\ndirectory = "/srv/state"\n[pool]\ndirectory = "/srv/pool"\n'
+        'grow_att = 1\n[run]\ndirectory = "/srv/run"\n[unheard_of]\nkey = 1\n'
+    )
+    kept = salvage(path)
+    assert kept.paths.state == Path("/srv/state")
+    assert kept.paths.run == Path("/srv/run")
+    assert kept.pool_directory == Path("/srv/state/pool")
+    path.write_text(path.read_text().replace("grow_att = 1\n", ""))
+    assert salvage(path).pool_directory == Path("/srv/pool")
+    path.write_text("not = = toml")
+    assert salvage(path) == salvage(tmp_path / "missing") == Config()
