@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,13 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     :raises OSError: nothing came in the socket's time limit, or the other side broke off.
     :raises ValueError: it is no message.
     """
-    packet, files, _, _ = socket.recv_fds(channel, LIMIT, FILES_AT_MOST, socket.MSG_CMSG_CLOEXEC)
+    # Not recv_fds(): it passes no flags on, and the descriptors would be inherited.
+    files = array("i")
+    room = socket.CMSG_SPACE(FILES_AT_MOST * files.itemsize)
+    packet, attached, _, _ = channel.recvmsg(LIMIT, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, data in attached:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            files.frombytes(data[: len(data) - len(data) % files.itemsize])
     try:
         if not packet:
             return None

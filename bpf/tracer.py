@@ -160,6 +160,13 @@ class Server:
                 else:
                     self._serve(ready)
 
+    def close(self) -> None:
+        """Let everybody go."""
+        for peer in list(self._peers):
+            self._leave(peer)
+        self._selector.close()
+        self._listener.close()
+
     def _accept(self) -> None:
         peer, _ = self._listener.accept()
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
