@@ -24,7 +24,7 @@ def freeze_table_parts(
     :raises NotFound: the volume has no such layer.
     :raises Precondition: it has no layer at all: nothing was frozen yet.
     """
-    layer = _layer(volume, sequence)
+    layer = layer_of(volume, sequence)
     chunks = chunks_covering(volume.record.size, layer.chunk)
     with volume.reader(layer) as store:
         table = ChunkMap(store)
@@ -46,7 +46,8 @@ def freeze_table_parts(
             yield pb.FreezeTablePart(run=run)
 
 
-def _layer(volume: Volume, sequence: int | None) -> LayerRecord:
+def layer_of(volume: Volume, sequence: int | None) -> LayerRecord:
+    """A layer of a volume; None: the newest one. :raises NotFound, Precondition: see above."""
     layers = volume.layers
     if not layers:
         raise Precondition(

@@ -224,6 +224,7 @@ class MirrorWorker(threading.Thread):
 
     def _freeze(self) -> GenerationRecord:
         generation = self.volume.freeze()
+        self.context.tracing.collect(self.volume.name)
         self.context.events.add(
             "info",
             self.mirror,

@@ -6,6 +6,7 @@ import time
 
 from control.copying import generation_message
 from control.events import Event
+from control.live_trace import trace_word
 from control.mirror import MirrorWorker
 from control.records import CycleRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
 from control.spans import Span
@@ -76,6 +77,9 @@ def _layer_message(volume: Volume, layer: LayerRecord) -> control_pb2.AuxiliaryV
     message = control_pb2.AuxiliaryVolume(
         sequence=layer.sequence, state=layer.state.value, chunk_bytes=layer.chunk
     )
+    if layer.state in (LayerState.LIVE, LayerState.FROZEN):
+        view = volume.context.tracing.view(layer)
+        message.trace, message.untraced_reason = trace_word(view), view.why
     try:
         stored = volume.context.pool.open(layer.object_name)
         message.path = str(stored.path)

@@ -15,6 +15,7 @@ import grpc
 from control import VERSION, render
 from control.freeze_table import freeze_table_parts
 from control.host import Host
+from control.live_trace import live_traces, tracer_message
 from control.mirror import MirrorWorker
 from control.records import MirrorRecord, MirrorState
 from control.replica.side import ReplicaSide
@@ -121,6 +122,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
                 free_bytes=pool.free(),
                 used_bytes=pool.used(),
             ),
+            tracer=tracer_message(about.tracing),
         )
 
     # Volumes.
@@ -175,6 +177,20 @@ class ControlService(control_pb2_grpc.ControlServicer):
         sequence = request.sequence if request.HasField("sequence") else None
         volume = self.host.volume(request.volume)
         yield from freeze_table_parts(volume, sequence, changed_only=request.changed_only)
+
+    @typed_stream
+    def WatchTrace(
+        self, request: pb.WatchTraceRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.LayerTrace]:
+        """What the trace has of a layer."""
+        sequence = request.sequence if request.HasField("sequence") else None
+        volume = self.host.volume(request.volume)
+        stop = threading.Event()
+        context.add_callback(stop.set)
+        for reading in live_traces(volume, sequence, request.interval_ms / 1000, stop):
+            if self.stopping.is_set():
+                return
+            yield reading
 
     # Mirrors.
 

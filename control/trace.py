@@ -73,6 +73,11 @@ class Tracing:
         self._starter: threading.Thread | None = None
         self.problem = "" if client else OFF
 
+    @property
+    def enabled(self) -> bool:
+        """Whether the configuration wants it."""
+        return self._client is not None
+
     # The tracer.
 
     def start(self) -> None:
@@ -136,7 +141,6 @@ class Tracing:
         """
         record = TraceRecord(layer.volume, layer.sequence, TraceState.UNTRACED, self.problem)
         if self._client is not None:
-            self.collect(layer.volume)
             try:
                 made = self._client.add(device.devno, str(device.uuid))
                 record = dataclasses.replace(
@@ -154,7 +158,7 @@ class Tracing:
     def forget(self, layer: LayerRecord) -> None:
         """A layer that never got the head, or is gone: end its trace."""
         record = self._journal.trace(layer.volume, layer.sequence)
-        if record is not None:
+        if record is not None and record.state is not TraceState.TRACED:
             self._drop(record)
 
     def interrupted(self, volume: str, why: str) -> None:

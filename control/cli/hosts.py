@@ -42,12 +42,19 @@ def details(one: pb.Host) -> str:
             ("listens at", one.listen_address or "no peer may connect"),
             ("identity", one.identity),
             ("device-mapper", "there" if one.device_mapper else f"{missing}; replicas only"),
+            ("tracer", _tracer(one.tracer)),
             ("pool", f"{one.pool.kind}, {one.pool.location}"),
             ("pool size", human_size(one.pool.size_bytes) if one.pool.size_bytes else ""),
             ("pool used", human_size(one.pool.used_bytes)),
             ("pool free", human_size(one.pool.free_bytes)),
         ]
     )
+
+
+def _tracer(one: pb.Tracer) -> str:
+    if one.state == "ready":
+        return f"ready, {one.layers} layers traced"
+    return f"{one.state}: {one.problem}" if one.problem else one.state
 
 
 @click.command(

@@ -146,12 +146,17 @@ def _layers(layers: list[pb.AuxiliaryVolume]) -> str:
             human_size(layer.used_bytes),
             human_size(layer.size_bytes),
             human_size(layer.chunk_bytes),
+            layer.trace or words.NONE,
             layer.path,
         )
         for layer in layers
     ]
-    header = ("LAYER", "STATE", "GEN", "CHUNKS", "USED", "SIZE", "CHUNK", "AUXILIARY VOLUME")
-    return columns(header, rows, right="LAYER GEN CHUNKS USED SIZE CHUNK")
+    header = ("LAYER", "STATE", "GEN", "CHUNKS", "USED", "SIZE", "CHUNK", "TRACE")
+    text = columns((*header, "AUXILIARY VOLUME"), rows, right="LAYER GEN CHUNKS USED SIZE CHUNK")
+    for layer in layers:
+        if layer.untraced_reason:
+            text += f"\nlayer {layer.sequence} is untraced: {layer.untraced_reason}"
+    return text
 
 
 @volume.command(

@@ -15,7 +15,7 @@ class GetHostRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Host(_message.Message):
-    __slots__ = ("uuid", "name", "software", "listen_address", "identity", "device_mapper", "device_mapper_missing", "pool")
+    __slots__ = ("uuid", "name", "software", "listen_address", "identity", "device_mapper", "device_mapper_missing", "pool", "tracer")
     UUID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class Host(_message.Message):
     DEVICE_MAPPER_FIELD_NUMBER: _ClassVar[int]
     DEVICE_MAPPER_MISSING_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
+    TRACER_FIELD_NUMBER: _ClassVar[int]
     uuid: str
     name: str
     software: str
@@ -32,7 +33,22 @@ class Host(_message.Message):
     device_mapper: bool
     device_mapper_missing: str
     pool: Pool
-    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., software: _Optional[str] = ..., listen_address: _Optional[str] = ..., identity: _Optional[str] = ..., device_mapper: _Optional[bool] = ..., device_mapper_missing: _Optional[str] = ..., pool: _Optional[_Union[Pool, _Mapping]] = ...) -> None: ...
+    tracer: Tracer
+    def __init__(self, uuid: _Optional[str] = ..., name: _Optional[str] = ..., software: _Optional[str] = ..., listen_address: _Optional[str] = ..., identity: _Optional[str] = ..., device_mapper: _Optional[bool] = ..., device_mapper_missing: _Optional[str] = ..., pool: _Optional[_Union[Pool, _Mapping]] = ..., tracer: _Optional[_Union[Tracer, _Mapping]] = ...) -> None: ...
+
+class Tracer(_message.Message):
+    __slots__ = ("state", "problem", "epoch", "started", "layers")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    problem: str
+    epoch: str
+    started: _timestamp_pb2.Timestamp
+    layers: int
+    def __init__(self, state: _Optional[str] = ..., problem: _Optional[str] = ..., epoch: _Optional[str] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., layers: _Optional[int] = ...) -> None: ...
 
 class Pool(_message.Message):
     __slots__ = ("kind", "location", "size_bytes", "free_bytes", "used_bytes")
@@ -119,7 +135,7 @@ class Volume(_message.Message):
     def __init__(self, name: _Optional[str] = ..., uuid: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., head_path: _Optional[str] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[AuxiliaryVolume, _Mapping]]] = ..., newest: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., mirrors: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AuxiliaryVolume(_message.Message):
-    __slots__ = ("sequence", "state", "chunk_bytes", "size_bytes", "used_bytes", "chunks", "path", "generation")
+    __slots__ = ("sequence", "state", "chunk_bytes", "size_bytes", "used_bytes", "chunks", "path", "generation", "trace", "untraced_reason")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +144,8 @@ class AuxiliaryVolume(_message.Message):
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    UNTRACED_REASON_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     state: str
     chunk_bytes: int
@@ -136,7 +154,71 @@ class AuxiliaryVolume(_message.Message):
     chunks: int
     path: str
     generation: _replica_pb2.Generation
-    def __init__(self, sequence: _Optional[int] = ..., state: _Optional[str] = ..., chunk_bytes: _Optional[int] = ..., size_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., path: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ...) -> None: ...
+    trace: str
+    untraced_reason: str
+    def __init__(self, sequence: _Optional[int] = ..., state: _Optional[str] = ..., chunk_bytes: _Optional[int] = ..., size_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., path: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., trace: _Optional[str] = ..., untraced_reason: _Optional[str] = ...) -> None: ...
+
+class WatchTraceRequest(_message.Message):
+    __slots__ = ("volume", "sequence", "interval_ms")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    sequence: int
+    interval_ms: int
+    def __init__(self, volume: _Optional[str] = ..., sequence: _Optional[int] = ..., interval_ms: _Optional[int] = ...) -> None: ...
+
+class LayerTrace(_message.Message):
+    __slots__ = ("volume", "sequence", "state", "trace", "untraced_reason", "since", "read_at", "chunk_bytes", "block_bytes", "chunks", "blocks", "writes", "bytes", "zeroes", "discards", "flushes", "fua", "metadata", "sizes", "alignments", "lost", "writes_per_second", "bytes_per_second", "blocks_per_second")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    UNTRACED_REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    READ_AT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    WRITES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    ZEROES_FIELD_NUMBER: _ClassVar[int]
+    DISCARDS_FIELD_NUMBER: _ClassVar[int]
+    FLUSHES_FIELD_NUMBER: _ClassVar[int]
+    FUA_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    ALIGNMENTS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    WRITES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    sequence: int
+    state: str
+    trace: str
+    untraced_reason: str
+    since: _timestamp_pb2.Timestamp
+    read_at: _timestamp_pb2.Timestamp
+    chunk_bytes: int
+    block_bytes: int
+    chunks: int
+    blocks: int
+    writes: int
+    bytes: int
+    zeroes: int
+    discards: int
+    flushes: int
+    fua: int
+    metadata: int
+    sizes: _containers.RepeatedScalarFieldContainer[int]
+    alignments: _containers.RepeatedScalarFieldContainer[int]
+    lost: int
+    writes_per_second: float
+    bytes_per_second: float
+    blocks_per_second: float
+    def __init__(self, volume: _Optional[str] = ..., sequence: _Optional[int] = ..., state: _Optional[str] = ..., trace: _Optional[str] = ..., untraced_reason: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., read_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., chunk_bytes: _Optional[int] = ..., block_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., blocks: _Optional[int] = ..., writes: _Optional[int] = ..., bytes: _Optional[int] = ..., zeroes: _Optional[int] = ..., discards: _Optional[int] = ..., flushes: _Optional[int] = ..., fua: _Optional[int] = ..., metadata: _Optional[int] = ..., sizes: _Optional[_Iterable[int]] = ..., alignments: _Optional[_Iterable[int]] = ..., lost: _Optional[int] = ..., writes_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., blocks_per_second: _Optional[float] = ...) -> None: ...
 
 class FreezeTableRequest(_message.Message):
     __slots__ = ("volume", "sequence", "changed_only")

@@ -65,6 +65,11 @@ class ControlStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.FreezeTableRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.FreezeTablePart.FromString,
                 _registered_method=True)
+        self.WatchTrace = channel.unary_stream(
+                '/frazil.v1.Control/WatchTrace',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.WatchTraceRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.LayerTrace.FromString,
+                _registered_method=True)
         self.CreateMirror = channel.unary_unary(
                 '/frazil.v1.Control/CreateMirror',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.CreateMirrorRequest.SerializeToString,
@@ -188,6 +193,13 @@ class ControlServicer:
 
     def FreezeTable(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTrace(self, request, context):
+        """What the trace has of a layer: now, and again at every interval.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -329,6 +341,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.FreezeTable,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.FreezeTableRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.FreezeTablePart.SerializeToString,
+            ),
+            'WatchTrace': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTrace,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.WatchTraceRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.LayerTrace.SerializeToString,
             ),
             'CreateMirror': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateMirror,
@@ -578,6 +595,33 @@ class Control:
             '/frazil.v1.Control/FreezeTable',
             proto_dot_frazil_dot_v1_dot_control__pb2.FreezeTableRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_control__pb2.FreezeTablePart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/frazil.v1.Control/WatchTrace',
+            proto_dot_frazil_dot_v1_dot_control__pb2.WatchTraceRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.LayerTrace.FromString,
             options,
             channel_credentials,
             insecure,
