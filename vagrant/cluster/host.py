@@ -29,11 +29,13 @@ class HostSettings:
 
     :param peers: identities that may write replicas here.
     :param extra: further TOML, tables included.
+    :param trace: whether writes are traced: making the program takes a guest many seconds.
     """
 
     peers: tuple[str, ...] = ()
     listen: bool = True
     extra: str = ""
+    trace: bool = False
     env: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,6 +86,8 @@ class FrazilHost:
         lines += ['key = "/etc/frazil/host.key"']
         if self.settings.listen:
             lines += ["[listen]", f'address = "0.0.0.0:{PORT}"']
+        if not self.settings.trace:
+            lines += ["[trace]", "enabled = false"]
         for peer in self.settings.peers:
             lines += ["[[replica.allow]]", f'identity = "{peer}"', 'volumes = ["*"]']
         return "\n".join([*lines, self.settings.extra, ""])
