@@ -46,7 +46,7 @@ class Story:
 
     def live_cycle(self) -> None:
         """The writer goes on through the freeze and the copy."""
-        self.writer.ask("start", pause=0.02)
+        self.writer.ask("start", pause=0.15)
         cycle = self.volume.sync()
         assert self.writer.ask("stop")["failed"] == ""
         window = window_of(cycle)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -122,21 +122,24 @@ class BlockModel:
         return hashlib.blake2b(self.image, digest_size=32).hexdigest()
 
 
-def compare(read: Callable[[int, int], bytes], image: bytes | bytearray) -> list[int]:
-    """The sectors whose bytes are not the image's. :param read: (offset, length) → bytes."""
-    wrong: list[int] = []
+def compare(
+    read: Callable[[int, int], bytes], image: bytes | bytearray
+) -> Iterator[tuple[int, bytes]]:
+    """The sectors whose bytes are not the image's, with the bytes that they have.
+
+    :param read: (offset, length) → bytes.
+    """
     step = 1 << 20
     view = memoryview(image)
     for at in range(0, len(image), step):
         wanted = view[at : at + step]
         got = read(at, len(wanted))
-        if got != wanted:
-            wrong += [
-                (at + offset) // SECTOR
-                for offset in range(0, len(wanted), SECTOR)
-                if got[offset : offset + SECTOR] != wanted[offset : offset + SECTOR]
-            ]
-    return wrong
+        if got == wanted:
+            continue
+        for offset in range(0, len(wanted), SECTOR):
+            sector = got[offset : offset + SECTOR]
+            if sector != wanted[offset : offset + SECTOR]:
+                yield (at + offset) // SECTOR, sector
 
 
 class InstantJudge:
@@ -168,8 +171,8 @@ class InstantJudge:
                 image[write.shape.address : write.end] = pending[-1].data
         return [
             f"sector {sector} holds bytes of no write that may be there"
-            for sector in compare(read, image)
-            if not self._may_be(sector * SECTOR, read(sector * SECTOR, SECTOR), pending)
+            for sector, data in compare(read, image)
+            if not self._may_be(sector * SECTOR, data, pending)
         ]
 
     def _may_be(self, at: int, data: bytes, pending: Sequence[_Pending]) -> bool:

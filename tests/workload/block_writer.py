@@ -128,7 +128,7 @@ class Service:
     def compare(self, path: str) -> Reply:
         """Compare a device with the model, byte for byte (while nothing is written)."""
         with DirectReader(Path(path)) as device:
-            wrong = compare(device.read, self._writer.model.image)
+            wrong = [sector for sector, _ in compare(device.read, self._writer.model.image)]
             return {"wrong": wrong[:SHOWN_FAULTS], "count": len(wrong), "digest": device.digest()}
 
     def judge(self, path: str, begin_ns: int, end_ns: int) -> Reply:
