@@ -85,9 +85,8 @@ def install_now() -> int:
     if "frazil-data" in machines["local"].run("ls /dev/mapper", check=False).out:
         say("frazil is there already")
         return 0
-    with tempfile.TemporaryDirectory() as scratch:
-        prepare(machines, packages.build(Path(scratch)))
-        install(machines)
+    prepare(machines, packages.built())
+    install(machines)
     print(machines["local"].out("frazil mirror status"))
     return 0
 

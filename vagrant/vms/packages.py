@@ -18,6 +18,13 @@ def build(folder: Path) -> Path:
     return Path(_call(str(REPOSITORY / "dist/deb/build.sh"), str(folder)).splitlines()[-1])
 
 
+def built() -> Path:
+    """The newest package that ``make deb`` left; built where there is none."""
+    folder = REPOSITORY / "build"
+    there = sorted(folder.glob("frazil_*.deb"), key=lambda path: path.stat().st_mtime)
+    return there[-1] if there else build(folder)
+
+
 def newer(package: Path, suffix: str = "+newer") -> Path:
     """The same code under a higher version, which its daemon and its command also say."""
     with tempfile.TemporaryDirectory() as scratch:
