@@ -1,0 +1,82 @@
+"""Activation at boot: each volume as soon as what it needs is there, none for another's sake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from control import activate
+from control.cli import main
+from control.config import Config
+from control.context import Context
+from control.records import VolumeRecord
+from dm_tables.errors import Kind, NotFound
+
+
+class FakeVolume:
+    """Can be activated at the attempt that its record says; None: never."""
+
+    attempts: dict[str, int]
+
+    def __init__(self, record: Any, context: object) -> None:
+        self.name = record.name
+        self._comes_at = record.comes_at
+        self.stack = SimpleNamespace(head=SimpleNamespace(path=f"/dev/mapper/frazil-{self.name}"))
+
+    def activate(self) -> None:
+        FakeVolume.attempts[self.name] = FakeVolume.attempts.get(self.name, 0) + 1
+        if self._comes_at is None or FakeVolume.attempts[self.name] < self._comes_at:
+            raise NotFound(f"the disk of {self.name} is missing", "attach it")
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeVolume.attempts = {}
+    monkeypatch.setattr(activate, "Volume", FakeVolume)
+    monkeypatch.setattr(activate, "POLL_SECONDS", 0.01)
+
+
+def assemble(wait: float, **comes_at: int | None) -> int:
+    records = [SimpleNamespace(name=name, comes_at=when) for name, when in comes_at.items()]
+    return activate.assemble(cast(list[VolumeRecord], records), cast(Context, None), wait)
+
+
+def test_what_is_there_is_not_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert assemble(10, late=3, there=1) == Kind.OK
+    assert FakeVolume.attempts == {"late": 3, "there": 1}
+    said = capsys.readouterr()
+    assert said.out.split() == ["/dev/mapper/frazil-there", "/dev/mapper/frazil-late"]
+    assert said.err == ""
+
+
+def test_one_that_never_comes_keeps_no_other_back(capsys: pytest.CaptureFixture[str]) -> None:
+    assert assemble(0.05, gone=None, there=1) == Kind.NOT_FOUND
+    assert FakeVolume.attempts["gone"] > 1
+    said = capsys.readouterr()
+    assert said.out.split() == ["/dev/mapper/frazil-there"]
+    assert said.err == "frazil: volume gone: the disk of gone is missing\n  attach it\n"
+
+
+def test_without_waiting_everything_is_tried_once() -> None:
+    assert assemble(0, gone=None, there=1) == Kind.NOT_FOUND
+    assert FakeVolume.attempts == {"gone": 1, "there": 1}
+
+
+def test_a_configuration_that_cannot_be_meant_keeps_no_head_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'version = 9\n[state]\ndirectory = "{tmp_path}/state"\n')
+    seen: list[Path] = []
+
+    def run(config: Config, volumes: tuple[str, ...], wait: float) -> int:
+        seen.append(config.paths.state)
+        return 0
+
+    monkeypatch.setattr(activate, "main", run)
+    assert main(["activate", "--config", str(path)]) == Kind.USAGE
+    assert seen == [tmp_path / "state"]
+    assert "version: 9 is newer" in capsys.readouterr().err
