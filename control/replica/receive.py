@@ -89,13 +89,15 @@ class Receiver:
                 claim.check()
                 what = request.WhichOneof("message")
                 if what == "trailer":
-                    session.commit(request.trailer)
+                    session.check_whole(request.trailer)
+                    yield from session.fill(wanted.size)
+                    session.commit()
                     self._committed(wanted.volume)
                     yield _committed(wanted, already=False)
                     return
                 if what != "runs":
                     raise BadStream(f"a {what or 'nothing'} came where runs belong")
-                session.take(request.runs)
+                yield from session.take(request.runs)
                 if session.is_due():
                     yield session.checkpoint()
             claim.check()
@@ -143,6 +145,7 @@ class _Session:
         self._checker = RunChecker(
             self._wanted.size, self._wanted.chunk, self._staging.placing(), record.tally
         )
+        self._staged = record.tally
         self._saved = time.monotonic()
 
     def ready(self) -> replica_pb2.ReceiveReply:
@@ -152,13 +155,15 @@ class _Session:
             ready=replica_pb2.Ready(next_ordinal=tally.runs, digest=tally.digest)
         )
 
-    def take(self, runs: replica_pb2.Runs) -> None:
+    def take(self, runs: replica_pb2.Runs) -> Replies:
         """Check and stage runs; a first run 0 means that the source begins anew."""
         if self._first and runs.run and runs.run[0].ordinal == 0 and self._record.tally.runs:
             self._begin_anew()
         self._first = False
         for run in runs.run:
-            self._write(self._checker.check(run))
+            checked = self._checker.check(run)
+            yield from self.fill(checked.address)
+            self._write(checked)
 
     def _begin_anew(self) -> None:
         self._staging.close()
@@ -166,16 +171,29 @@ class _Session:
         self._open(self._store.restart(self._record))
         self._broken = False
 
+    def fill(self, end: int) -> Replies:
+        """Zero what lies before ``end`` and no run covers; it may be long, so tell of it."""
+        self._broken = True
+        for _ in self._staging.fill(end):
+            self._broken = False
+            if self._is_late():
+                yield self.checkpoint()
+            self._broken = True
+        self._broken = False
+
     def _write(self, run: CheckedRun) -> None:
         self._broken = True
         self._staging.write(run)
+        self._staged = self._checker.tally
         self._broken = False
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._saved >= self._pace.seconds
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        waiting = self._checker.tally.length - self._record.tally.length
-        late = time.monotonic() - self._saved >= self._pace.seconds
-        return waiting >= self._pace.bytes or (late and waiting > 0)
+        waiting = self._staged.length - self._record.tally.length
+        return waiting >= self._pace.bytes or (self._is_late() and waiting > 0)
 
     def checkpoint(self) -> replica_pb2.ReceiveReply:
         """Make everything so far durable, and write it down."""
@@ -188,16 +206,15 @@ class _Session:
 
     def _save(self) -> None:
         self._broken = True
-        tally = self._checker.tally
         position = self._staging.checkpoint()
-        self._record = self._store.checkpoint(self._record, tally, position)
+        self._record = self._store.checkpoint(self._record, self._staged, position)
         self._saved = time.monotonic()
         self._broken = False
 
-    def commit(self, trailer: replica_pb2.Trailer) -> None:
-        """The generation becomes the newest, if it is all there.
+    def check_whole(self, trailer: replica_pb2.Trailer) -> None:
+        """See that everything came.
 
-        :raises DataLoss: it is not; what was received is dropped, because it cannot be trusted.
+        :raises DataLoss: it did not; what came is dropped, because it cannot be trusted.
         """
         tally = self._checker.tally
         try:
@@ -211,10 +228,13 @@ class _Session:
             self._staging.close()
             self._store.drop_incoming(self._wanted.volume)
             raise
+
+    def commit(self) -> None:
+        """The generation becomes the newest: first it is on stable storage, then in the journal."""
         self._broken = True
         self._staging.finish()
         self._staging.close()
-        self._store.commit(self._record, tally)
+        self._store.commit(self._record, self._staged)
 
     def close(self) -> None:
         """Let go; what arrived whole is kept for the next call, where nothing is broken."""

@@ -7,6 +7,7 @@ own (RVx/1, figure 7B): what is committed is never touched, so a broken copy is 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 from pyroaring import BitMap64
@@ -19,7 +20,10 @@ from control.store.layout import room_for
 from control.store.reader import StoreReader
 from control.store.writer import StoreWriter
 from control.wire.checking import CheckedRun, Once, Placing, Rising
-from dm_tables.units import Bytes
+from dm_tables.units import MIB, Bytes
+
+FILL_STEP = 256 * MIB
+"""How much of a device is zeroed at once: some seconds, where it must be written."""
 
 
 class Staging(Protocol):
@@ -27,6 +31,12 @@ class Staging(Protocol):
 
     def placing(self) -> Placing:
         """Where its next runs may lie, given those it has."""
+
+    def fill(self, end: int) -> Iterator[None]:
+        """Make everything up to byte ``end`` what it is where no run comes, in short steps.
+
+        A checkpoint may be made at each. :raises NoRoom, DeviceFailed: as said.
+        """
 
     def write(self, run: CheckedRun) -> None:
         """Take a run; durable after the next checkpoint. :raises NoRoom, DeviceFailed: as said."""
@@ -82,6 +92,10 @@ class LayerStaging:
         with StoreReader(self._path, self._size, self._chunk) as reader:
             return Once(self._chunk, reader.changed())
 
+    def fill(self, end: int) -> Iterator[None]:
+        """A delta leaves alone what it does not have."""
+        yield from ()
+
     def write(self, run: CheckedRun) -> None:
         """See :meth:`Staging.write`."""
         count = -(-run.length // self._chunk)
@@ -128,25 +142,32 @@ class BaseStaging:
         """In address order."""
         return Rising(self._end)
 
-    def write(self, run: CheckedRun) -> None:
-        """See :meth:`Staging.write`."""
-        if run.data is None:
-            self._blank(run.address + run.length)
-            return
-        self._blank(run.address)
-        data = run.data
-        odd = len(data) % self._file.block if self._file.device else 0
-        if odd:
-            data += bytes(self._file.block - odd)
-        self._file.write(data, run.address)
-        self._end = run.address + run.length
+    def fill(self, end: int) -> Iterator[None]:
+        """Zeroes from the last run to ``end``: holes of a file, long work on a device."""
+        while self._file.device and self._end < end:
+            stop = min(self._end + FILL_STEP, end)
+            self._zero(stop)
+            self._end = stop
+            yield
+        self._end = max(self._end, end)
 
-    def _blank(self, end: int) -> None:
-        """Everything from the last run to ``end`` is zero."""
-        if self._file.device:
-            stop = min(-(-end // self._file.block) * self._file.block, self._file.size())
-            self._file.zero(self._end, stop - self._end)
+    def _zero(self, end: int) -> None:
+        """The last block of the volume may be a part of the device's only."""
+        stop = min(-(-end // self._file.block) * self._file.block, self._file.size())
+        self._file.zero(self._end, stop - self._end)
+
+    def write(self, run: CheckedRun) -> None:
+        """See :meth:`Staging.write`; :meth:`fill` comes first."""
+        end = run.address + run.length
+        if run.data is not None:
+            self._file.write(self._padded(run.data), run.address)
+        elif self._file.device:
+            self._zero(end)
         self._end = end
+
+    def _padded(self, data: bytes) -> bytes:
+        odd = len(data) % self._file.block if self._file.device else 0
+        return data + bytes(self._file.block - odd) if odd else data
 
     def checkpoint(self) -> int:
         """See :meth:`Staging.checkpoint`; the position is a byte address."""
@@ -156,8 +177,7 @@ class BaseStaging:
         return self._durable
 
     def finish(self) -> None:
-        """See :meth:`Staging.finish`."""
-        self._blank(self._size)
+        """See :meth:`Staging.finish`; :meth:`fill` to the volume's end comes first."""
         self._file.fsync()
         if not self._file.device:
             _sync_name(self._path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -357,10 +357,15 @@ class Device(DirectFile):
         self.device = True
 
 
-@pytest.mark.parametrize("cut", [None, 1, 2, 3])
-def test_a_base_on_a_device_that_holds_something_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int | None
-) -> None:
+STARTS = (2, 10, 30)
+SPARSE = bytearray(len(IMAGE))
+for _start in STARTS:
+    SPARSE[CHUNK * _start : CHUNK * (_start + 3)] = IMAGE[CHUNK * _start : CHUNK * (_start + 3)]
+
+
+@pytest.fixture
+def on_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Replica:
+    """A replica whose bases lie on devices that hold something else."""
     replica = Replica(tmp_path, OFTEN)
     create = type(replica.pool).create
 
@@ -371,16 +376,58 @@ def test_a_base_on_a_device_that_holds_something_else(
 
     monkeypatch.setattr(type(replica.pool), "create", dirty)
     monkeypatch.setattr("control.replica.staging.DirectFile", Device)
-    extents = [Extent(Bytes(CHUNK * start), Bytes(CHUNK * 3)) for start in (2, 10, 30)]
-    sent = messages(1, whole(IMAGE, CHUNK, extents))
+    return replica
+
+
+def sparse_copy() -> list[replica_pb2.ReceiveRequest]:
+    extents = [Extent(Bytes(CHUNK * start), Bytes(CHUNK * 3)) for start in STARTS]
+    return messages(1, whole(IMAGE, CHUNK, extents))
+
+
+@pytest.mark.parametrize("cut", [None, 1, 2, 3])
+def test_a_base_on_a_device_that_holds_something_else(
+    on_a_device: Replica, cut: int | None
+) -> None:
+    sent = sparse_copy()
     if cut is not None:
         with pytest.raises(BadStream):
-            say(replica, sent[: cut + 1])
-    resume(replica, sent)
-    wanted = bytearray(len(IMAGE))
-    for start in (2, 10, 30):
-        wanted[CHUNK * start : CHUNK * (start + 3)] = IMAGE[CHUNK * start : CHUNK * (start + 3)]
-    assert replica.image() == bytes(wanted)
+            say(on_a_device, sent[: cut + 1])
+    resume(on_a_device, sent)
+    assert on_a_device.image() == bytes(SPARSE)
+
+
+def test_a_long_gap_is_zeroed_in_steps_that_are_told_and_kept(
+    on_a_device: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control.replica.staging.FILL_STEP", CHUNK)
+    on_a_device.receiver._pace = Pace(bytes=1, seconds=0)
+    sent = sparse_copy()
+    steps = len(say(on_a_device, sent))
+    on_a_device.store.remove("data")
+    ordinals = []
+    for taken in range(1, steps):
+        # The same copy in as many calls as it has steps: each is cut after one more reply.
+        stream = iter(sent)
+        rest: list[replica_pb2.ReceiveRequest] = []
+        call = on_a_device.receiver.receive(
+            "loopback", first_request(stream), iter_of(rest), lambda: None
+        )
+        ready = next(call).ready
+        ordinals.append(ready.next_ordinal)
+        rest += sent[1 + ready.next_ordinal :]
+        replies = [reply for reply, _ in zip(call, range(1 + taken % 2), strict=False)]
+        assert isinstance(call, Generator)
+        call.close()
+        if replies and what(replies[-1]) == "committed":
+            break
+    assert ordinals == sorted(ordinals)
+    # More calls than runs: the gaps were gone on with, not begun again.
+    assert len(ordinals) > 10
+    assert on_a_device.image() == bytes(SPARSE)
+
+
+def iter_of(rest: list[replica_pb2.ReceiveRequest]) -> Iterator[replica_pb2.ReceiveRequest]:
+    yield from rest
 
 
 def test_nothing_is_written_before_it_is_checked(
