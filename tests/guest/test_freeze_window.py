@@ -24,7 +24,7 @@ def guest() -> Iterator[Guest]:
         yield made
 
 
-@pytest.mark.parametrize(("heads", "cycles"), [(1, 4), (4, 2)])
+@pytest.mark.parametrize(("heads", "cycles"), [(1, 3), (4, 1)])
 def test_pauses(guest: Guest, heads: int, cycles: int) -> None:
     found = guest.call(f"{INSIDE}:pauses", heads, cycles, True)
     assert found["moved"]
@@ -83,7 +83,7 @@ def test_negative_control_without_the_flush_none_reaches_the_store(guest: Guest)
 
 
 def test_a_window_that_outlives_its_deadline_is_undone(guest: Guest) -> None:
-    found = guest.call(f"{INSIDE}:outlived", 1200, 0.5)
+    found = guest.call(f"{INSIDE}:outlived", 900, 0.3)
     assert found["step"] in ("deadline", "guard")
     assert found["heads"] == [["old", False]]
     assert found["on"] == 1
@@ -92,10 +92,10 @@ def test_a_window_that_outlives_its_deadline_is_undone(guest: Guest) -> None:
 
 
 def test_a_flush_that_hangs_does_not_hold_the_writer(guest: Guest) -> None:
-    found = guest.call(f"{INSIDE}:outlived", 6000, 0.5)
+    found = guest.call(f"{INSIDE}:outlived", 3000, 0.3)
     assert found["step"] == "guard", "the freezer was killed"
     assert found["heads"] == [["old", False]]
-    assert 400_000 < found["stalled_us"] < 4_000_000
+    assert 200_000 < found["stalled_us"] < 2_800_000, "less than the flush takes"
     assert found["cleared"]
     assert not found["same processes"]
     assert found["next"] == 2
@@ -130,7 +130,7 @@ def test_a_daemon_killed_in_the_window_leaves_a_freeze_that_happened(guest: Gues
 
 
 def test_a_group_is_cut_at_one_instant(guest: Guest) -> None:
-    for first, second, third in guest.call(f"{INSIDE}:group", True, 3):
+    for first, second, third in guest.call(f"{INSIDE}:group", True, 2):
         assert first >= second >= third >= first - 1 >= 4
 
 

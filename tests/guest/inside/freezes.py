@@ -28,6 +28,9 @@ from tests.guest.inside.trace import Trace
 
 MOUNTPOINT = Path("/mnt/frozen")
 
+FLUSH_MS = 1500
+"""How long a flush takes while a process is killed: the window is open for as long."""
+
 
 @contextmanager
 def frozen_by() -> Iterator[Freezer]:
@@ -263,7 +266,7 @@ def _failure(action: Callable[[], object]) -> dict[str, Any]:
 
 def killed(who: str) -> dict[str, Any]:
     """SIGKILL one of the processes while the head is suspended and being flushed."""
-    with Rig() as rig, frozen_by() as freezer, on_slow_store(rig, freezer, 3000) as volume:
+    with Rig() as rig, frozen_by() as freezer, on_slow_store(rig, freezer, FLUSH_MS) as volume:
         _dirty(volume)
         found: dict[str, Any] = {}
 
@@ -291,7 +294,7 @@ def killed(who: str) -> dict[str, Any]:
 
 def unguarded() -> dict[str, Any]:
     """SIGKILL guard and freezer both: nobody is left to free the head but the next daemon."""
-    with Rig() as rig, frozen_by() as freezer, on_slow_store(rig, freezer, 3000) as volume:
+    with Rig() as rig, frozen_by() as freezer, on_slow_store(rig, freezer, FLUSH_MS) as volume:
         _dirty(volume)
         found: dict[str, Any] = {}
 
@@ -339,7 +342,7 @@ def _until_suspended(name: str, wanted: bool) -> float:
 
 def orphaned() -> dict[str, Any]:
     """SIGKILL the daemon while its window is open: the freezer finishes, and goes."""
-    with Rig() as rig, frozen_by() as freezer, on_slow_store(rig, freezer, 3000) as volume:
+    with Rig() as rig, frozen_by() as freezer, on_slow_store(rig, freezer, FLUSH_MS) as volume:
         _dirty(volume)
         freezer.close()
         argv = [sys.executable, "-m", __name__, volume.head.name, volume.plan().rsv_path]

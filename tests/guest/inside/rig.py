@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import subprocess
 import threading
 import time
 import uuid
@@ -28,12 +29,29 @@ STORE = Sectors(8 * MIB // SECTOR)
 CHUNK = Sectors(64 * KIB // SECTOR)
 
 
+class Made(Device):
+    """A device whose number is asked for once: dmsetup is slow in a guest, and it never changes."""
+
+    _number = ""
+
+    @property
+    def devno(self) -> str:
+        """``major:minor``."""
+        self._number = self._number or super().devno
+        return self._number
+
+    @property
+    def path(self) -> Path:
+        """Its node."""
+        return Path(f"/dev/dm-{self.devno.split(':')[1]}")
+
+
 class Rig:
     """Makes devices, and removes them newest first."""
 
     def __init__(self) -> None:
         self.dmsetup = Dmsetup()
-        self._made: list[Device] = []
+        self._made: list[str] = []
         self._taken = dict.fromkeys((BASES, STORES, LOGS), 0)
 
     def __enter__(self) -> Rig:
@@ -46,20 +64,19 @@ class Rig:
         traceback: TracebackType | None,
     ) -> None:
         # A head's tables, the one that waits too, hold layers that were made after it.
-        for device in self._made:
-            if device.exists():
-                self.dmsetup.clear(device.name)
-        while self._made:
-            free = [device for device in self._made if not _held(device)]
-            for device in free or self._made:
-                device.remove()
-            self._made = [device for device in self._made if device not in free]
+        while there := [info for info in self.dmsetup.list("") if info.name in self._made]:
+            for info in there:
+                if info.inactive:
+                    self.dmsetup.clear(DmName(info.name))
+            free = [info.name for info in there if info.open_count == 0 and not info.inactive]
+            if free:
+                subprocess.run(["dmsetup", "remove", "--retry", *free], check=True)
 
     def make(self, name: str, table: Table, uuid: str = "") -> Device:
         """A device with a table."""
-        device = Device(self.dmsetup, DmName(name), DmUuid(uuid or f"TEST-{name}"))
-        device.ensure(table)
-        self._made.append(device)
+        device = Made(self.dmsetup, DmName(name), DmUuid(uuid or f"TEST-{name}"))
+        self.dmsetup.create(device.name, device.uuid, table)
+        self._made.append(device.name)
         return device
 
     def slice(self, disk: str, length: Sectors) -> Device:
@@ -117,11 +134,6 @@ class Volume:
         assert table is not None
         (devno,) = table.devices()
         return [layer.devno for layer in self.layers].index(devno)
-
-
-def _held(device: Device) -> bool:
-    info = device.info()
-    return info is not None and info.open_count > 0
 
 
 def blank(device: Device) -> None:
