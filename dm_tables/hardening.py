@@ -15,6 +15,7 @@ from pathlib import Path
 
 _MCL_CURRENT = 1
 _MCL_FUTURE = 2
+_M_ARENA_MAX = -8
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,6 +33,9 @@ def harden() -> bool:
     gc.collect()
     gc.freeze()
     gc.disable()
+    # Else every thread of a window reserves 64 MiB of its own, which would be locked too.
+    with contextlib.suppress(AttributeError):
+        _libc.mallopt(_M_ARENA_MAX, 1)
     return bool(_libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) == 0)
 
 
