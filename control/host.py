@@ -7,7 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from bpf.client import TracerClient, start_tracer
@@ -86,7 +86,9 @@ def free_leftovers(context: Context) -> None:
     :raises DeviceMapperMissing: this kernel has none.
     """
     context.dmsetup.version()
-    for found in leftovers(Control(CONTROL)):
+    with closing(Control(CONTROL)) as kernel:
+        freed = leftovers(kernel)
+    for found in freed:
         level, state = ("warning", "goes on") if found.running else ("error", "is still suspended")
         context.events.add(level, found.name, "leftover", f"was found suspended, and {state}")
 

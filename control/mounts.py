@@ -15,13 +15,25 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def mounts() -> list[tuple[str, Path]]:
-    """Every mounted block device as (``major:minor``, mount point)."""
+    """Every mounted block device as (``major:minor``, mount point).
+
+    A filesystem with a device number of its own, as btrfs has, counts as its source's.
+    """
     found: list[tuple[str, Path]] = []
     for line in MOUNTINFO.read_text().splitlines():
         fields = line.split(" ")
-        point = fields[4].encode().decode("unicode_escape").encode("latin-1").decode()
-        found.append((fields[2], Path(point)))
+        source = Path(_plain(fields[fields.index("-") + 2]))
+        number = fields[2]
+        if number.startswith("0:") and source.is_block_device():
+            device = source.stat().st_rdev
+            number = f"{os.major(device)}:{os.minor(device)}"
+        found.append((number, Path(_plain(fields[4]))))
     return found
+
+
+def _plain(text: str) -> str:
+    """A field of mountinfo without its octal escapes."""
+    return text.encode().decode("unicode_escape").encode("latin-1").decode()
 
 
 def sync_filesystem(point: Path) -> None:
