@@ -6,9 +6,7 @@ import functools
 import importlib
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any, Final
 
 
@@ -129,19 +127,6 @@ def any_base_fits() -> None:
     replace("control.replica.store:ReplicaStore._check_newest", make)
 
 
-def freeze_without_flush() -> None:
-    """The freezer leaves the fsync of the frozen layer out (dm-snapshot's flushes go to the new
-    layer from then on)."""
-    from dm_tables import freezer
-
-    def popen(argv: list[str], **keywords: Any) -> subprocess.Popen[bytes]:
-        other = {"dm_tables.freezing": "tests.sabotage.unflushed"}
-        return subprocess.Popen([other.get(word, word) for word in argv], **keywords)
-
-    names = {name: getattr(subprocess, name) for name in ("DEVNULL", "TimeoutExpired")}
-    vars(freezer)["subprocess"] = SimpleNamespace(Popen=popen, **names)
-
-
 def other_protocol() -> None:
     """Speak another version of the protocol."""
     for module in ("control.wire.frames", "control.wire.peers", "control.replica.service"):
@@ -155,6 +140,5 @@ FAULTS: Final[dict[str, Callable[..., None]]] = {
     "swapped-payloads": swapped_payloads,
     "delta-lost-on-the-wire": delta_lost_on_the_wire,
     "any-base-fits": any_base_fits,
-    "freeze-without-flush": freeze_without_flush,
     "other-protocol": other_protocol,
 }
