@@ -9,6 +9,8 @@ SHELL := /bin/bash
 VENV := vagrant/setup.sh
 LAB := vagrant/setup.sh --lab
 PYTEST := python -m pytest
+# Two guests' worth of tests at a time: they wait for each other's disks and timers, not for cores.
+GUESTS := --numprocesses 2 --dist loadfile
 ARGS ?=
 # The folders given, unless ARGS names tests itself.
 tests_in = $(if $(filter tests/%,$(ARGS)),,$(1)) $(ARGS)
@@ -38,10 +40,10 @@ test-unit: ## Run the tests that need no guest, in seconds
 	@$(VENV) $(PYTEST) $(call tests_in,tests/unit tests/property)
 
 test-guest: ## Run the tests against a real kernel, in guests
-	@$(LAB) $(PYTEST) $(call tests_in,tests/guest)
+	@$(LAB) $(PYTEST) $(GUESTS) $(call tests_in,tests/guest)
 
 test-e2e: ## Run the tests of several hosts, in guests
-	@$(LAB) $(PYTEST) $(call tests_in,tests/e2e)
+	@$(LAB) $(PYTEST) $(GUESTS) $(call tests_in,tests/e2e)
 
 lint: ## Check the style of Python and shell
 	@$(VENV) ruff check .
