@@ -37,7 +37,7 @@ test: ## Run every check and every test
 	@vagrant/checks.sh lint types proto-check test-unit test-guest test-e2e
 
 test-unit: ## Run the tests that need no guest, in seconds
-	@$(VENV) $(PYTEST) $(call tests_in,tests/unit tests/property)
+	@$(VENV) $(PYTEST) --numprocesses auto $(call tests_in,tests/unit tests/property)
 
 test-guest: ## Run the tests against a real kernel, in guests
 	@$(LAB) $(PYTEST) $(GUESTS) $(call tests_in,tests/guest)

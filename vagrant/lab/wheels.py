@@ -13,7 +13,9 @@ from .cache import built, key_of
 from .progress import step
 
 LOCK = "requirements-dev.lock"
-_DEVELOPMENT = re.compile(r"(mypy|ruff|types-|grpcio-tools|setuptools|pip|ast-serialize|pytest-xdist|execnet)\b", re.I)
+_DEVELOPMENT = re.compile(
+    r"(mypy|ruff|types-|grpcio-tools|setuptools|pip|ast-serialize|pytest-xdist|execnet)\b", re.I
+)
 
 
 def wheels_key() -> str:
