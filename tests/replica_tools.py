@@ -168,10 +168,10 @@ def messages(
     made = [replica_pb2.ReceiveRequest(manifest=manifest(number, delta, base=base, **fields))]
     tally = Tally()
     for batch in batches(delta.stretches(), tally, delta, Compressor()):
-        made += [
-            replica_pb2.ReceiveRequest(runs=replica_pb2.Runs(run=[run])) for run in batch.runs.run
-        ]
-        tally = batch.tally
+        for run in batch.runs.run:
+            tally = tally.plus(run.address, run.length, run.checksum, delta.chunk)
+            alone = replica_pb2.Runs(run=[run], digest=tally.digest)
+            made.append(replica_pb2.ReceiveRequest(runs=alone))
     return [*made, replica_pb2.ReceiveRequest(trailer=tally.trailer())]
 
 

@@ -160,10 +160,9 @@ class _Session:
         if self._first and runs.run and runs.run[0].ordinal == 0 and self._record.tally.runs:
             self._begin_anew()
         self._first = False
-        for run in runs.run:
-            checked = self._checker.check(run)
-            yield from self.fill(checked.address)
-            self._write(checked)
+        for run in self._checker.check_all(runs):
+            yield from self.fill(run.address)
+            self._write(run)
 
     def _begin_anew(self) -> None:
         self._staging.close()
@@ -184,7 +183,7 @@ class _Session:
     def _write(self, run: CheckedRun) -> None:
         self._broken = True
         self._staging.write(run)
-        self._staged = self._checker.tally
+        self._staged = run.behind
         self._broken = False
 
     def _is_late(self) -> bool:

@@ -43,7 +43,8 @@ class _Packing:
     checkpoint: Checkpoint | None = None
 
     def batch(self) -> Batch:
-        return Batch(replica_pb2.Runs(run=self.runs), self.plain, self.tally, self.checkpoint)
+        runs = replica_pb2.Runs(run=self.runs, digest=self.tally.digest)
+        return Batch(runs, self.plain, self.tally, self.checkpoint)
 
 
 def batches(

@@ -16,11 +16,15 @@ from proto.frazil.v1 import replica_pb2
 
 @dataclass(frozen=True, slots=True)
 class CheckedRun:
-    """A run that may be written: ``data`` is None for zeroes; the rest is in bytes."""
+    """A run that may be written: ``data`` is None for zeroes; address and length in bytes.
+
+    ``behind`` is the tally with it.
+    """
 
     address: Bytes
     length: Bytes
     data: bytes | None
+    behind: Tally
 
 
 class Placing(Protocol):
@@ -77,6 +81,21 @@ class RunChecker:
         self._decompressor = Decompressor()
         self.tally = tally
 
+    def check_all(self, runs: replica_pb2.Runs) -> list[CheckedRun]:
+        """A message's runs, unpacked; all of them are right, or none is given.
+
+        A run's own checksum covers its bytes only; the message's digest covers where they go.
+
+        :raises BadStream, DataLoss: as :meth:`check`.
+        """
+        checked = [self.check(run) for run in runs.run]
+        if runs.digest != self.tally.digest:
+            raise DataLoss(
+                f"the runs before number {self.tally.runs} do not match their digest",
+                "the connection or the memory of a host damages data",
+            )
+        return checked
+
     def check(self, run: replica_pb2.Run) -> CheckedRun:
         """``run``, unpacked.
 
@@ -89,7 +108,7 @@ class RunChecker:
         data = self._data(run)
         self._placing.place(run.address, run.length)
         self.tally = self.tally.plus(run.address, run.length, run.checksum, self._chunk)
-        return CheckedRun(Bytes(run.address), Bytes(run.length), data)
+        return CheckedRun(Bytes(run.address), Bytes(run.length), data, self.tally)
 
     def _check_place(self, address: int, length: int) -> None:
         end = address + length

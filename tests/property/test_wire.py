@@ -66,8 +66,7 @@ def carried(delta: Delta, image: bytes) -> bytes:
     checker = RunChecker(delta.size, delta.chunk, Once(delta.chunk), Tally())
     tally = Tally()
     for batch in batches(delta.stretches(), tally, delta, Compressor()):
-        for run in replica_pb2.Runs.FromString(batch.runs.SerializeToString()).run:
-            got = checker.check(run)
+        for got in checker.check_all(replica_pb2.Runs.FromString(batch.runs.SerializeToString())):
             data = bytes(got.length) if got.data is None else got.data
             made[got.address : got.address + got.length] = data
         tally = batch.tally
@@ -182,7 +181,11 @@ def test_cut_anywhere_and_resumed(changes: list[tuple[int, str]], cuts: list[flo
 @settings(max_examples=100)
 @given(changes=some_changes, data=st.data())
 def test_any_damaged_byte_is_found(changes: list[tuple[int, str]], data: st.DataObject) -> None:
-    """Whatever byte changes on the way, the generation arrives as it is, or not."""
+    """Whatever byte changes on the way, the generation arrives as it is, or not at all.
+
+    What came before the damage is kept, and nothing else: a source that goes on from there,
+    without asking what the replica has, still brings the generation.
+    """
     with sent(changes) as made:
         index = data.draw(st.integers(1, len(made.said) - 1))
         packed = bytearray(made.said[index].SerializeToString())

@@ -336,6 +336,7 @@ def test_a_whole_copy_ends_the_merge_of_what_it_replaces(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replica = history.replica
+
     def replaced_meanwhile(*args: object, **keywords: object) -> None:
         say(replica, messages(9, whole(bytes(SIZE), CHUNK)))
         merge(*args, **keywords)  # type: ignore[arg-type]

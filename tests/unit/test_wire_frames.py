@@ -125,6 +125,19 @@ def test_one_flipped_bit_is_found() -> None:
         checker().check(run_of(0, 0, broken, checksum=checksum(data)))
 
 
+@pytest.mark.parametrize("field", ["address", "length", "ordinal", "digest"])
+def test_a_run_that_would_go_elsewhere_is_found(field: str) -> None:
+    zeroes = replica_pb2.Run(address=8192, length=8192, encoding=replica_pb2.ENCODING_ZERO)
+    runs = replica_pb2.Runs(run=[zeroes], digest=Tally().plus(8192, 8192, b"", CHUNK).digest)
+    assert len(checker().check_all(runs)) == 1
+    if field == "digest":
+        runs.digest = bytes(32)
+    else:
+        setattr(runs.run[0], field, 4096)
+    with pytest.raises((DataLoss, BadStream)):
+        checker().check_all(runs)
+
+
 def test_a_zero_run_that_carries_bytes_is_refused() -> None:
     run = run_of(0, 0, noise(4096), encoding=replica_pb2.ENCODING_ZERO)
     with pytest.raises(BadStream):

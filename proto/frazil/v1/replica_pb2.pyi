@@ -154,10 +154,12 @@ class Manifest(_message.Message):
     def __init__(self, volume: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., base_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., logical_block_bytes: _Optional[int] = ...) -> None: ...
 
 class Runs(_message.Message):
-    __slots__ = ("run",)
+    __slots__ = ("run", "digest")
     RUN_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     run: _containers.RepeatedCompositeFieldContainer[Run]
-    def __init__(self, run: _Optional[_Iterable[_Union[Run, _Mapping]]] = ...) -> None: ...
+    digest: bytes
+    def __init__(self, run: _Optional[_Iterable[_Union[Run, _Mapping]]] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class Run(_message.Message):
     __slots__ = ("ordinal", "address", "length", "encoding", "payload", "checksum")
