@@ -88,6 +88,11 @@ class KernelMap:
         buffer = ctypes.create_string_buffer(value, len(value))
         self._element(UPDATE, key, buffer, NO_EXIST)
 
+    def change(self, key: bytes, value: bytes) -> None:
+        """Put a value whether there was one or not, in one step."""
+        buffer = ctypes.create_string_buffer(value, len(value))
+        self._element(UPDATE, key, buffer, 0)
+
     def _element(
         self, command: int, key: bytes, value: ctypes.Array[ctypes.c_char], flags: int
     ) -> None:
