@@ -107,7 +107,8 @@ class StackDevices:
         wanted = self.spans_table()
         if not device.matches(wanted):
             device.swap(wanted)
-        self.layer(sequence - 1).remove()
+        if sequence > 0:
+            self.layer(sequence - 1).remove()
 
     def assemble(
         self, bottom: int, layers: Sequence[StackLayer], *, head: bool = True, scrub: bool = True
