@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shell test test-unit test-guest test-e2e lint types proto proto-check \
+.PHONY: help setup demo shell test test-unit test-guest test-e2e bench-trace lint types proto proto-check \
 	lock clean deb e2e-vagrant
 
 VENV := vagrant/setup.sh
@@ -44,6 +44,9 @@ test-guest: ## Run the tests against a real kernel, in guests
 
 test-e2e: ## Run the tests of several hosts, in guests
 	@$(LAB) $(PYTEST) $(GUESTS) $(call tests_in,tests/e2e)
+
+bench-trace: ## Measure what tracing costs the head, in a guest
+	@$(LAB) python -m tests.bench.trace $(ARGS)
 
 lint: ## Check the style of Python and shell
 	@$(VENV) ruff check .

@@ -82,7 +82,11 @@ class Tracing:
 
     def start(self) -> None:
         """See to it that there is a tracer, in the background; nothing waits for it."""
-        if self._client is not None and self._starter is None:
+        if self._client is None:
+            return
+        with self._lock:
+            if self._starter is not None and self._starter.is_alive():
+                return
             self._starter = threading.Thread(target=self._start, name="tracer", daemon=True)
             self._starter.start()
 
@@ -153,6 +157,8 @@ class Tracing:
                 )
             except FrazilError as error:
                 record = dataclasses.replace(record, why=error.what)
+                # So that the next layer has one, if nobody else starts it.
+                self.start()
         self._journal.save_trace(record)
 
     def forget(self, layer: LayerRecord) -> None:

@@ -114,5 +114,6 @@ def test_a_tracer_that_is_killed_takes_its_traces_along(guest: Guest) -> None:
     assert guest.call(f"{INSIDE}:read", begun["epoch"], begun["trace"]) == "TracerUnavailable"
     after = guest.call(f"{INSIDE}:start", timeout=300)
     assert after["epoch"] != before["epoch"]
-    assert guest.call(f"{INSIDE}:attach", "1:1")["trace"] == begun["trace"]
-    assert guest.call(f"{INSIDE}:read", begun["epoch"], begun["trace"]) == "TraceGone"
+    again = guest.call(f"{INSIDE}:attach", "1:1")
+    assert guest.call(f"{INSIDE}:read", again["epoch"], again["trace"]) == ""
+    assert guest.call(f"{INSIDE}:read", begun["epoch"], again["trace"]) == "TraceGone"

@@ -10,6 +10,7 @@ import contextlib
 import mmap
 import os
 import random
+import sqlite3
 import struct
 import threading
 import time
@@ -24,6 +25,7 @@ from bpf.client import Attached, LayerTrace, TracerClient, TracerUnavailable, st
 from bpf.compiling import FUNCTION, SOURCE, compile_here
 from bpf.layout import BLOCK, blocks_in, device_key, new_layer, parse_key, parse_regions
 from bpf.watching import Watched
+from control.blocks import BlockSet
 from dm_tables.device import Device
 from dm_tables.errors import FrazilError
 from dm_tables.freezer import Freezer
@@ -441,6 +443,19 @@ def settled(one: Stack) -> set[int]:
     raise TimeoutError("the log is not complete")
 
 
+def journaled(volume: str, sequence: int) -> dict[str, Any]:
+    """What the daemon of this guest wrote down of a layer's trace."""
+    with contextlib.closing(sqlite3.connect("/var/lib/frazil/journal.db")) as db:
+        rows = db.execute(
+            "SELECT state, why, blocks FROM traces WHERE volume = ? AND sequence = ?",
+            (volume, sequence),
+        ).fetchall()
+    if not rows:
+        return {"state": "", "why": "", "blocks": []}
+    state, why, blocks = rows[0]
+    return {"state": state, "why": why, "blocks": list(BlockSet(blocks))}
+
+
 def attach(devno: str) -> dict[str, Any]:
     """Trace a device."""
     begun = client().add(devno, "a device")
@@ -453,3 +468,8 @@ def read(epoch: str, trace: int) -> str:
         return client().read(epoch, trace).why_lost
     except FrazilError as error:
         return error.name
+
+
+def tracer_pid(path: str) -> int:
+    """The process that serves a socket."""
+    return TracerClient(Path(path)).status().pid
