@@ -141,6 +141,7 @@ class Copier:
             cancel=self.cancel,
             stall_seconds=self.context.config.copy.stall,
             peer=self.mirror.peer,
+            compress=self.context.config.copy.compress,
         )
         count = delta.count()
         return CopyResult(
