@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pair import MIB, Pair, window_of
+from tests.pair import MIB, Pair, Volume, window_of
 from tests.workload.judge import EVERYTHING
 from vagrant.cluster import Application
 from vagrant.cluster.cycles import Cycle
@@ -17,9 +17,9 @@ MOUNTPOINT = "/srv/app"
 COPY = "/mnt/copy"
 
 
-def test_application_survives_on_the_replica(pair: Pair) -> None:
-    volume = pair.volume("app", SIZE)
-    source, replica = pair.source, pair.replica
+def mirrored_application(volume: Volume) -> Application:
+    """An application that writes to a filesystem on the head, through four cycles and on."""
+    source = volume.pair.source
     source.guest.run(f"mkfs.ext4 -q {volume.head} && mkdir -p {MOUNTPOINT}")
     source.guest.run(f"mount {volume.head} {MOUNTPOINT}")
     application = Application(source.guest, MOUNTPOINT)
@@ -27,6 +27,13 @@ def test_application_survives_on_the_replica(pair: Pair) -> None:
     volume.mirror("--verify")
     source.until("four cycles", lambda: volume.now().committed >= 4, timeout=180)
     assert application.failure() == ""
+    return application
+
+
+def test_application_survives_on_the_replica(pair: Pair) -> None:
+    volume = pair.volume("app", SIZE)
+    source, replica = pair.source, pair.replica
+    application = mirrored_application(volume)
     before = {cycle.generation: cycle for cycle in volume.now().recent}
     assert {cycle.verified for cycle in list(before.values())[:3]} == {"verified"}
 

@@ -36,7 +36,7 @@ class Activation:
         self.code = code
         self.asked: list[tuple[Config, tuple[str, ...]]] = []
 
-    def __call__(self, config: Config, volumes: Sequence[str] = ()) -> int:
+    def __call__(self, config: Config, volumes: Sequence[str] = (), *, wait: float = 0.0) -> int:
         self.asked.append((config, tuple(volumes)))
         if isinstance(self.code, NotFound):
             raise self.code
