@@ -275,11 +275,13 @@ class Journal:
     def traces(self, volume: str) -> list[TraceRecord]:
         """The traces of a volume's layers, lowest first. A layer without one is untraced."""
         rows = self._rows("SELECT * FROM traces WHERE volume = ? ORDER BY sequence", volume)
-        return [TraceRecord(**dict(row) | {"state": TraceState(row["state"])}) for row in rows]
+        return [_trace(row) for row in rows]
 
     def trace(self, volume: str, sequence: int) -> TraceRecord | None:
         """One layer's trace."""
-        return next((t for t in self.traces(volume) if t.sequence == sequence), None)
+        query = "SELECT * FROM traces WHERE volume = ? AND sequence = ?"
+        rows = self._rows(query, volume, sequence)
+        return _trace(rows[0]) if rows else None
 
     def save_trace(self, record: TraceRecord) -> None:
         """Write a trace down, or how it ended. The layer is in the journal."""
@@ -387,3 +389,7 @@ class Journal:
             position,
             digest,
         )
+
+
+def _trace(row: sqlite3.Row) -> TraceRecord:
+    return TraceRecord(**dict(row) | {"state": TraceState(row["state"])})

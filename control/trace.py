@@ -68,6 +68,7 @@ class Tracing:
         self._client = client
         self._lock = threading.Lock()
         self._collecting = threading.Lock()
+        self._adding = threading.Lock()
         self._status: TracerStatus | None = None
         self._asked_at = -STATUS_SECONDS
         self._starter: threading.Thread | None = None
@@ -101,7 +102,7 @@ class Tracing:
     def _drop_strays(self) -> None:
         """End traces that the journal does not know: of layers that are gone."""
         assert self._client is not None
-        with suppress(FrazilError):
+        with suppress(FrazilError), self._adding:
             epoch, traces = self._client.traces()
             known = {
                 record.number
@@ -143,23 +144,29 @@ class Tracing:
 
         :param layer: in the journal. :param device: its layer device, which has no writes yet.
         """
-        record = TraceRecord(layer.volume, layer.sequence, TraceState.UNTRACED, self.problem)
-        if self._client is not None:
-            try:
-                made = self._client.add(device.devno, str(device.uuid))
-                record = dataclasses.replace(
-                    record,
-                    state=TraceState.WATCHED,
-                    why="",
-                    epoch=made.epoch,
-                    number=made.trace,
-                    since=made.since,
-                )
-            except FrazilError as error:
-                record = dataclasses.replace(record, why=error.what)
-                # So that the next layer has one, if nobody else starts it.
-                self.start()
-        self._journal.save_trace(record)
+        with self._adding:
+            record = self._attached(layer, device)
+            self._journal.save_trace(record)
+        if record.state is TraceState.UNTRACED:
+            # So that the next layer has a tracer, if nobody else starts it.
+            self.start()
+
+    def _attached(self, layer: LayerRecord, device: Device) -> TraceRecord:
+        record = TraceRecord(layer.volume, layer.sequence, TraceState.UNTRACED, OFF)
+        if self._client is None:
+            return record
+        try:
+            made = self._client.add(device.devno, str(device.uuid))
+        except FrazilError as error:
+            return dataclasses.replace(record, why=error.what)
+        return dataclasses.replace(
+            record,
+            state=TraceState.WATCHED,
+            why="",
+            epoch=made.epoch,
+            number=made.trace,
+            since=made.since,
+        )
 
     def forget(self, layer: LayerRecord) -> None:
         """A layer that never got the head, or is gone: end its trace."""
