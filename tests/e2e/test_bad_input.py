@@ -1,204 +1,89 @@
-"""What cannot be meant or cannot be done: one clear sentence, what to do, and the exit code."""
+"""What is wrong on a host is said, and heads that can be assembled are, with daemon and without."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
-from dm_tables.errors import Kind
-from tests.pair import DISK, MIB, PATIENT, Pair
-from vagrant.cluster import FrazilHost, HostSettings
-from vagrant.cluster.host import Said
-from vagrant.lab import Lab
+from tests.pair import DISK, MIB, PATIENT
+from vagrant.cluster import Certificates, FrazilHost, HostSettings
+from vagrant.lab import Guest, Lab
 
 pytestmark = pytest.mark.guest
 
-SPAN = f"{DISK}d0,offset=1MiB,length=16MiB"
+CONFIG = "/etc/frazil/config.toml"
+POOL = "/var/lib/frazil/pool"
+HEADS_AWAY = """
+for turn in 1 2 3 4 5 6 7 8 9; do
+    for name in $(dmsetup ls | sed -n 's/^\\(frazil[^[:space:]]*\\).*/\\1/p'); do
+        dmsetup remove "$name" 2>/dev/null || true
+    done
+done
+losetup -D
+"""
 
 
-def refused(said: Said, kind: Kind, *fragments: str) -> None:
-    """The exit code, one sentence with ``fragments`` in it, and a hint on a line of its own."""
-    assert said.code == kind, said
-    lines = said.err.splitlines()
-    # Progress stands before it, on what takes a while.
-    first = next(i for i, line in enumerate(lines) if line.startswith(("frazil: ", "frazild: ")))
-    hint = lines[first + 1 :]
-    for fragment in fragments:
-        assert fragment in said.err, said.err
-    assert "Traceback" not in said.err
-    assert len(hint) <= 1
-    assert all(line.startswith("  ") for line in hint)
+@pytest.fixture
+def host(lab: Lab) -> Iterator[FrazilHost]:
+    """A host with the volumes ``layered``, which stands on the pool, and ``plain``."""
+    (guest,) = lab.start("source")
+    settings = HostSettings(peers=("source",), extra=PATIENT)
+    made = FrazilHost(guest, Certificates(), settings)
+    made.configure()
+    made.start()
+    for number, name in enumerate(("layered", "plain")):
+        span = f"{DISK}d0,offset={(1 + 40 * number) * MIB},length={32 * MIB}"
+        made.frazil("volume", "create", name, span)
+    made.frazil("mirror", "create", "m", "layered", "source:7420", "--on-demand", "--start")
+    made.frazil("mirror", "sync-now", "m", "--wait")
+    made.stop()
+    guest.run(HEADS_AWAY)
+    yield made
 
 
-def ask(host: FrazilHost, *words: str) -> Said:
-    """A command that may fail."""
-    return host.frazil(*words, check=False)
+def heads(guest: Guest) -> set[str]:
+    """The heads that are there."""
+    there = guest.run("ls /dev/mapper").text.split()
+    return {name for name in ("layered", "plain") if f"frazil-{name}" in there}
 
 
-def frazild(host: FrazilHost, *words: str) -> Said:
-    """Run a frazild that should end by itself."""
-    done = host.guest.run(words or ["frazild"], check=False, timeout=60)
-    return Said(done.code, done.text, done.stderr.decode().rstrip())
-
-
-@pytest.fixture(scope="module")
-def source(shared_pair: Pair) -> Iterator[FrazilHost]:
-    yield shared_pair.source
-
-
-def test_names_that_nothing_has(source: FrazilHost) -> None:
-    refused(ask(source, "volume", "show", "nope"), Kind.NOT_FOUND, "nope")
-    refused(ask(source, "freeze-table", "nope"), Kind.NOT_FOUND, "nope")
-    refused(ask(source, "mirror", "status", "nope"), Kind.NOT_FOUND, "nope")
-    refused(ask(source, "replica", "show", "nope"), Kind.NOT_FOUND, "nope")
-    said = ask(source, "mirror", "create", "m", "nope", "replica:7420")
-    refused(said, Kind.NOT_FOUND, "nope")
-
-
-def test_failures_as_json(source: FrazilHost) -> None:
-    said = ask(source, "volume", "show", "nope", "--json")
-    error = json.loads(said.out)["error"]
-    assert (error["kind"], error["exit_code"]) == ("not_found", Kind.NOT_FOUND)
-    assert "nope" in error["message"]
-    assert said.code == Kind.NOT_FOUND
-
-
-def test_volume_too_small(source: FrazilHost) -> None:
-    span = f"{DISK}d0,offset=1MiB,length=64KiB"
-    refused(ask(source, "volume", "create", "small", span), Kind.USAGE, "1 MiB")
-
-
-def test_span_past_the_end_or_missing(source: FrazilHost) -> None:
-    refused(ask(source, "volume", "create", "v", f"{DISK}d0,length=9GiB"), Kind.USAGE, "leave it")
-    refused(ask(source, "volume", "create", "v", "/dev/nope"), Kind.NOT_FOUND, "/dev/nope")
-
-
-def test_impossible_chunk(source: FrazilHost) -> None:
-    refused(ask(source, "volume", "create", "v", SPAN, "--chunk", "5KiB"), Kind.USAGE, "power of")
-
-
-def test_device_that_is_mounted(source: FrazilHost) -> None:
-    guest = source.guest
-    guest.run(f"mkfs.ext4 -q {DISK}d1 64M && mkdir -p /mnt/other && mount {DISK}d1 /mnt/other")
-    try:
-        said = ask(source, "volume", "create", "v", f"{DISK}d1")
-        refused(said, Kind.PRECONDITION, "/mnt/other")
-    finally:
-        guest.run("umount /mnt/other")
-
-
-def test_device_that_is_in_use(source: FrazilHost) -> None:
-    guest = source.guest
-    guest.run(["dmsetup", "create", "user", "--table", f"0 2048 linear {DISK}d1 0"])
-    try:
-        said = ask(source, "volume", "create", "v", f"{DISK}d1")
-        refused(said, Kind.PRECONDITION, "d1")
-    finally:
-        guest.run(["dmsetup", "remove", "--retry", "user"])
-
-
-def test_volume_that_is_there_already(source: FrazilHost) -> None:
-    source.frazil("volume", "create", "twice", SPAN)
-    refused(ask(source, "volume", "create", "twice", f"{DISK}d2"), Kind.EXISTS, "twice")
-    refused(ask(source, "volume", "create", "other", SPAN), Kind.PRECONDITION, "twice")
-    guest = source.guest
-    guest.run("mkfs.ext4 -q /dev/mapper/frazil-twice && mkdir -p /mnt/v")
-    guest.run("mount /dev/mapper/frazil-twice /mnt/v")
-    try:
-        refused(ask(source, "volume", "remove", "twice"), Kind.PRECONDITION, "/mnt/v")
-    finally:
-        guest.run("umount /mnt/v")
-    source.frazil("volume", "remove", "twice")
-
-
-def test_peer_that_cannot_be_reached(source: FrazilHost) -> None:
-    source.frazil("volume", "create", "alone", SPAN)
-    source.frazil("mirror", "create", "alone", "alone", "replica:9", "--start", "--on-demand")
-    try:
-        said = ask(source, "mirror", "sync-now", "alone", "--wait", "--timeout", "15s")
-        refused(said, Kind.UNAVAILABLE, "replica:9 cannot be reached")
-        health = ask(source, "mirror", "status", "alone", "--exit-code")
-        assert health.code == Kind.DEGRADED
-        assert "replica:9 cannot be reached" in health.out
-    finally:
-        source.frazil("mirror", "remove", "alone")
-        source.frazil("volume", "remove", "alone")
-
-
-def test_peer_of_another_protocol_version(shared_pair: Pair) -> None:
-    source, replica = shared_pair.source, shared_pair.replica
-    source.frazil("volume", "create", "proto", SPAN)
-    replica.kill()
-    replica.start_broken("other-protocol")
-    source.frazil("mirror", "create", "proto", "proto", replica.peer, "--start")
-    try:
-        said = source.until(
-            "the versions are compared",
-            lambda: "version" in (now := ask(source, "mirror", "status", "proto")).out and now,
-        )
-        assert "speaks version 99 of the protocol" in said.out
-        assert "same release of frazil on both hosts" in said.out
-        assert ask(source, "mirror", "status", "proto", "--exit-code").code == Kind.FAILED
-    finally:
-        source.frazil("mirror", "remove", "proto")
-        source.frazil("volume", "remove", "proto")
-        replica.kill()
-        replica.start()
-
-
-def test_not_root(source: FrazilHost) -> None:
-    nobody = ["setpriv", "--reuid=65534", "--clear-groups"]
-    refused(frazild(source, *nobody, "python3", "-m", "control.daemon"), Kind.DENIED, "root")
-    said = frazild(source, *nobody, "python3", "-m", "control.cli", "volume", "list")
-    refused(said, Kind.DENIED, "root")
-
-
-def test_second_daemon_on_the_same_state(source: FrazilHost) -> None:
-    refused(frazild(source), Kind.PRECONDITION, "/var/lib/frazil", str(source.daemon.pid))
-    assert ask(source, "host").code == Kind.OK
-
-
-def test_no_daemon(shared_pair: Pair) -> None:
-    replica = shared_pair.replica
-    assert replica.stop() == Kind.OK
-    refused(ask(replica, "host"), Kind.UNAVAILABLE, "frazild")
-    replica.start()
-
-
-def test_wrong_configuration(shared_pair: Pair) -> None:
-    replica = shared_pair.replica
-    replica.guest.put(b"[listen]\nadress = 'x'\n", "/tmp/wrong.toml")
-    said = frazild(replica, "frazild", "--config", "/tmp/wrong.toml")
-    refused(said, Kind.USAGE, "/tmp/wrong.toml", "adress", "address")
-    replica.guest.put(b"[listen]\naddress = '0.0.0.0:7420'\n", "/tmp/open.toml")
-    refused(frazild(replica, "frazild", "--config", "/tmp/open.toml"), Kind.USAGE, "tls")
-
-
-def test_missing_tools(shared_pair: Pair) -> None:
-    replica = shared_pair.replica
-    replica.stop()
-    try:
-        path = "PATH=/nowhere /usr/bin/python3 -m control.daemon"
-        refused(frazild(replica, "sh", "-c", path), Kind.PRECONDITION, "losetup")
-    finally:
-        replica.start()
-
-
-def test_pool_that_is_full(lab: Lab) -> None:
-    from vagrant.cluster import Certificates
-
-    (guest,) = lab.start("full")
-    guest.run(
-        "mkdir -p /var/lib/frazil/pool && mount -t tmpfs -o size=24m none /var/lib/frazil/pool"
-    )
-    host = FrazilHost(guest, Certificates(), HostSettings(extra=PATIENT))
-    host.configure()
+def test_the_pools_disk_is_missing(host: FrazilHost) -> None:
+    guest = host.guest
+    assert heads(guest) == set()
+    guest.run(f"mv {POOL} /var/lib/frazil/away")
+    said = host.frazil("activate", check=False)
+    assert said.code == 6
+    assert f"volume layered: the pool {POOL} is not there" in said.err
+    assert "attach its disk" in said.err
+    assert heads(guest) == {"plain"}
     host.start()
-    host.frazil("volume", "create", "big", f"{DISK}d0,length={256 * MIB}")
-    host.frazil("mirror", "create", "big", "big", "full:7420", "--start", "--on-demand")
-    said = ask(host, "mirror", "sync-now", "big", "--wait", "--timeout", "60s")
-    refused(said, Kind.EXHAUSTED, "the pool of auxiliary volumes has no room")
-    # The application goes on all the same.
-    guest.run("dd if=/dev/zero of=/dev/mapper/frazil-big bs=1M count=4 oflag=direct")
+    assert f"the pool {POOL} is not there" in host.log_tail()
+    assert heads(guest) == {"plain"}
+    guest.run(f"test ! -e {POOL}")
+    guest.run(f"mv /var/lib/frazil/away {POOL}")
+    host.until("the head comes by itself", lambda: heads(guest) == {"layered", "plain"})
+    host.frazil("mirror", "sync-now", "m", "--wait")
+
+
+def test_a_configuration_of_a_newer_version(host: FrazilHost) -> None:
+    guest = host.guest
+    guest.run(f"sed -i 's/^version = 1/version = 9/' {CONFIG}")
+    said = host.frazil("activate", check=False)
+    assert said.code == 2
+    assert "version: 9 is newer than this frazil" in said.err
+    assert heads(guest) == {"layered", "plain"}
+    daemon = guest.run("frazild", check=False)
+    assert daemon.code == 2
+
+
+def test_certificates_that_do_not_match(host: FrazilHost) -> None:
+    other = Certificates().issue("source")
+    right = host.guest.get("/etc/frazil/host.key")
+    host.guest.put(other.key, "/etc/frazil/host.key", mode=0o600)
+    host.start()
+    assert "/etc/frazil/host.key is not the key of" in host.log_tail()
+    assert heads(host.guest) == {"layered", "plain"}
+    host.guest.put(right, "/etc/frazil/host.key", mode=0o600)
+    host.until("it listens after all", lambda: "listener: recovered" in host.log_tail())
+    host.frazil("mirror", "sync-now", "m", "--wait")

@@ -39,7 +39,7 @@ class Running:
         host.kill()
         host.start_broken(*faults)
         self.ask()
-        assert host.daemon.wait(timeout=90) == -9
+        assert host.daemon.wait(timeout=60) == -9
 
     def goes_on(self, host: FrazilHost) -> None:
         """Start the daemon again, nothing else: everything holds, and nothing is sent whole."""

@@ -1,14 +1,10 @@
-"""Break what the arguments name, then be frazild."""
+"""``python3 -m tests.sabotage FAULT...``, where no lab starts it."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.sabotage.faults import apply
+from tests.sabotage.faults import main
 
 if __name__ == "__main__":
-    for words in sys.argv[1:]:
-        apply(words.split())
-    from control.daemon import main
-
-    sys.exit(main([]))
+    sys.exit(main())

@@ -6,14 +6,19 @@ import functools
 import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 
-def apply(words: Sequence[str]) -> None:
-    """Put the fault ``words[0]`` in place, with the rest as its arguments."""
-    name, *arguments = words
-    FAULTS[name](*arguments)
+def main() -> int:
+    """Put the faults that the arguments name in place, then be frazild."""
+    for argument in sys.argv[1:]:
+        name, *words = argument.split()
+        FAULTS[name](*words)
+    from control.daemon import main as frazild
+
+    return frazild([])
 
 
 def replace(target: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

@@ -111,7 +111,7 @@ class FrazilHost:
 
     def start_broken(self, *faults: str) -> None:
         """Start a frazild with ``faults`` put in place: see :mod:`tests.sabotage`."""
-        self.start("python3", "-m", "tests.sabotage", *faults)
+        self.start("frazild-broken", *faults)
 
     @property
     def daemon(self) -> GuestProcess:

@@ -27,7 +27,7 @@ echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
 echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6
 echo 0 >/proc/sys/kernel/hung_task_timeout_secs 2>/dev/null
 ip link set lo up
-for name in frazil:control.cli frazild:control.daemon; do
+for name in frazil:control.cli frazild:control.daemon frazild-broken:tests.sabotage; do
     printf '#!/usr/bin/python3\nimport sys\nsys.path.insert(0, "/opt/frazil")\n' \
         >"/usr/local/bin/${name%:*}"
     printf 'from %s import main\nsys.exit(main())\n' "${name#*:}" \

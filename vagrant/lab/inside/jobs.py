@@ -25,7 +25,11 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 # Programs that run in a forked child of the agent, with grpc and the rest imported.
-ENTRY_POINTS = {"frazil": "control.cli:main", "frazild": "control.daemon:main"}
+ENTRY_POINTS = {
+    "frazil": "control.cli:main",
+    "frazild": "control.daemon:main",
+    "frazild-broken": "tests.sabotage.faults:main",
+}
 RESULT_DESCRIPTOR = 3
 PR_SET_NAME = 15
 
