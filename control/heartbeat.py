@@ -41,7 +41,7 @@ class Heartbeat:
         self._notifier = notifier
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._notes = notes(source)
+        self._notes = notes(source, host.context.config)
 
     def open_pool(self) -> None:
         """See that the pool is the one that it was, and can be used."""
@@ -168,12 +168,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def notes(source: Path) -> list[str]:
+def notes(source: Path, config: Config) -> list[str]:
     """What is not as good as it could be on this host, logged once at start."""
     findings: list[Finding] = []
     if not source.exists():
-        findings.append(configured(source, Config()))
-    findings += [one for one in check_tracing(Patient(Config())) if one.level > Level.OK]
+        findings.append(configured(source, config))
+    findings += [one for one in check_tracing(Patient(config)) if one.level > Level.OK]
     for one in findings:
         log.warning("%s: %s", one.what, one.remedy)
     return [f"{one.what}: {one.remedy}" for one in findings[:1]]

@@ -16,6 +16,7 @@ from control.config.sections import (
     RunSection,
     StateSection,
     TlsSection,
+    TraceSection,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RunSection",
     "StateSection",
     "TlsSection",
+    "TraceSection",
     "default_config_text",
     "load",
     "read",

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from control import heartbeat
+from control.config import Config
 from control.events import Events
 from control.heartbeat import Heartbeat
 from control.host import Host
@@ -66,6 +67,7 @@ class Manager(Notifier):
 def host(tmp_path: Path) -> Iterator[FakeHost]:
     """A host whose pool is in a directory."""
     context = SimpleNamespace(
+        config=Config(),
         journal=Journal(tmp_path / "journal.db"),
         events=Events(tmp_path / "events.db"),
         pool=FilesPool(tmp_path / "pool"),
