@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap64
 
-from dm_tables.units import Bytes
+from dm_tables.units import Bytes, chunks_covering
 
 BLOCK = 4096
 
@@ -58,6 +58,12 @@ class BlockSet:
         """The numbers of the chunks that its blocks lie in; ``chunk`` is their size."""
         per_chunk = chunk // BLOCK
         return self._bits if per_chunk == 1 else BitMap64(n // per_chunk for n in self._bits)
+
+    def cut(self, size: Bytes) -> None:
+        """No block that begins at byte ``size`` or behind."""
+        if self._bits:
+            first = chunks_covering(size, Bytes(BLOCK))
+            self._bits.remove_range(first, max(first, self._bits.max() + 1))
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._bits)

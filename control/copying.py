@@ -15,12 +15,14 @@ from control import VERSION, cycle
 from control.blocks import BlockSet, Extent
 from control.context import Context
 from control.limiter import RateLimiter
+from control.needed import changed_blocks, fitting_chunk, needed_blocks
 from control.records import CycleKind, GenerationRecord, LayerRecord, MirrorRecord
 from control.store.direct import DirectFile
 from control.volume import Volume
 from control.wire.batches import Checkpoint
+from control.wire.blocks import BlockDelta, layer_delta
 from control.wire.channel import connect
-from control.wire.deltas import Delta, ImageDelta, StoreDelta
+from control.wire.deltas import Delta, ImageDelta
 from control.wire.extents import data_extents
 from control.wire.peers import Me, greet, peer_error
 from control.wire.send import SendProgress, send
@@ -127,7 +129,13 @@ class Copier:
 
     def _send(self, stub: ReplicaStub, delta: Delta) -> CopyResult:
         journal, name, uuid = self.context.journal, self.mirror.name, self.generation.uuid
-        saved = journal.checkpoint(name, uuid)
+        # A place in a store is none in an image: a catch-up is read again up to the replica's.
+        kept = self.plan.kind is not CycleKind.CATCH_UP
+        saved = journal.checkpoint(name, uuid) if kept else None
+
+        def keep(mark: Checkpoint) -> None:
+            journal.save_checkpoint(name, uuid, mark.ordinal, mark.position, mark.digest)
+
         result = send(
             stub,
             self._manifest(delta),
@@ -135,13 +143,11 @@ class Copier:
             checkpoint=Checkpoint(*saved) if saved else None,
             limiter=self.limiter,
             on_progress=self._progressed,
-            on_checkpoint=lambda mark: journal.save_checkpoint(
-                name, uuid, mark.ordinal, mark.position, mark.digest
-            ),
+            on_checkpoint=keep if kept else None,
             cancel=self.cancel,
+            compress=self.context.config.copy.compress,
             stall_seconds=self.context.config.copy.stall,
             peer=self.mirror.peer,
-            compress=self.context.config.copy.compress,
         )
         count = delta.count()
         return CopyResult(
@@ -177,7 +183,7 @@ class Copier:
         records = {layer.sequence: layer for layer in self.volume.layers}
         layers = [records[sequence] for sequence in self.plan.layers]
         if self.plan.kind is CycleKind.DELTA:
-            return StoreDelta(stack.enter_context(self.volume.reader(layers[0])))
+            return self._layer_delta(layers[0], stack)
         image = stack.enter_context(DirectFile(self.volume.image(self.generation.number)))
         volume = self.volume.record
         chunk = volume.chunk
@@ -188,15 +194,36 @@ class Copier:
                 key=lambda extent: extent.address,
             )
         else:
-            lacking = BlockSet(self.mirror.lacking)
-            extents = self._changed(layers, lacking).extents(chunk, volume.size)
+            lacking = self._changed(layers, BlockSet(self.mirror.lacking))
+            chunk = fitting_chunk(lacking, chunk)
+            extents = lacking.extents(chunk, volume.size)
         return ImageDelta(image.read, extents, chunk, volume.size)
+
+    def _layer_delta(self, layer: LayerRecord, stack: ExitStack) -> Delta:
+        """What one layer changed: the blocks that were written, where that is known."""
+        store = stack.enter_context(self.volume.reader(layer))
+        traced = self.context.tracing.blocks_of(layer)
+        if not self.context.config.copy.skip_same:
+            return layer_delta(store, traced)
+        blocks = self._without_same(needed_blocks(store, traced))
+        return BlockDelta(store, blocks, fitting_chunk(blocks, store.chunk))
+
+    def _without_same(self, blocks: BlockSet) -> BlockSet:
+        """Those of the blocks whose bytes are not those of the generation before."""
+        number = self.generation.number
+        with (
+            self.volume.hold(number - 1),
+            DirectFile(self.volume.image(number)) as new,
+            DirectFile(self.volume.image(number - 1)) as old,
+        ):
+            size = self.volume.record.size
+            return changed_blocks(blocks, new.read, old.read, size, self.cancel)
 
     def _changed(self, layers: list[LayerRecord], blocks: BlockSet) -> BlockSet:
         for layer in layers:
+            traced = self.context.tracing.blocks_of(layer)
             with self.volume.reader(layer) as store:
-                for area in store.areas():
-                    blocks.add_chunks(area.old, layer.chunk)
+                blocks.update(needed_blocks(store, traced))
         return blocks
 
 

@@ -17,6 +17,7 @@ from control.context import Context
 from control.limiter import RateLimiter
 from control.merge import merge
 from control.mounts import mountpoints_of, sync_filesystem
+from control.needed import needed_blocks
 from control.pool.presence import check_present
 from control.pool.sizing import full_room, initial_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
@@ -367,7 +368,7 @@ class Volume:
             self.context.journal.remove_layer(self.name, layer.sequence)
 
     def remember(self, layer: LayerRecord) -> None:
-        """Write down, for each mirror that lacks them, the chunks of a layer about to be merged."""
+        """Write down, for each mirror that lacks it, what a layer about to be merged changed."""
         journal = self.context.journal
         lacking = [
             mirror
@@ -376,10 +377,9 @@ class Volume:
         ]
         if not lacking:
             return
-        changed = BlockSet()
+        traced = self.context.tracing.blocks_of(layer)
         with self.reader(layer) as store:
-            for area in store.areas():
-                changed.add_chunks(area.old, layer.chunk)
+            changed = needed_blocks(store, traced)
         for mirror in lacking:
             total = BlockSet(mirror.lacking)
             total.update(changed)

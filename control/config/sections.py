@@ -245,6 +245,13 @@ class CopySection(Section, frozen=True):
         ),
     ] = Rate(0)
     compress: Annotated[bool, Meta(description="Compress what is sent, where that pays.")] = True
+    skip_same: Annotated[
+        bool,
+        Meta(
+            description="Leave out blocks that were written with the bytes they had. To know them, "
+            "both generations are read here before anything is sent.",
+        ),
+    ] = False
     stall: Annotated[
         Seconds,
         Meta(

@@ -224,7 +224,13 @@ class StoreReader:
 
         :raises CutOff: the store ends before. :raises DeviceFailed: an I/O error.
         """
-        at = new_chunk * self.chunk
+        self.read_at(view, new_chunk * self.chunk)
+
+    def read_at(self, view: memoryview, at: int) -> None:
+        """Fill ``view`` from the store's byte ``at`` on, which may lie inside a chunk.
+
+        :raises CutOff, DeviceFailed: as :meth:`read_into`.
+        """
         if self.file.read_into(view, at) < len(view):
             raise CutOff(self.file, f"no {len(view)} bytes of data at {at}")
 

@@ -114,7 +114,7 @@ class StoreDelta:
         done = position
         for found in self._reader.areas(position):
             start = 0
-            for end in _group_ends(found.new, MAX_RUN_BYTES // self.chunk):
+            for end in group_ends(found.new, MAX_RUN_BYTES // self.chunk):
                 data = bytes(self._reader.read_chunks(found.new[start], end - start))
                 group = Group(data, found.old[start:end], self.chunk, self.size)
                 yield from group.stretches(found.first + end)
@@ -235,7 +235,7 @@ class Group:
         return Stretch(address, length, None if zero else self.data[at : at + length], resume)
 
 
-def _group_ends(new: Sequence[int], limit: int) -> Iterator[int]:
+def group_ends(new: Sequence[int], limit: int) -> Iterator[int]:
     """Where groups of at most ``limit`` chunks end that follow each other in the store."""
     start = 0
     for index in range(1, len(new)):

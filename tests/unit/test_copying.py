@@ -1,0 +1,248 @@
+"""What a mirror sends of a layer, from the trace to the replica's image."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from control.blocks import BLOCK, BlockSet
+from control.config import Config
+from control.copying import Copier, CopyResult
+from control.journal import Journal
+from control.limiter import RateLimiter
+from control.needed import needed_blocks
+from control.records import (
+    CycleKind,
+    GenerationRecord,
+    LayerRecord,
+    LayerState,
+    MirrorRecord,
+    MirrorState,
+    VolumeRecord,
+    VolumeState,
+)
+from control.replica.server import PeerServer
+from control.spans import Span
+from control.store.reader import StoreReader
+from control.wire.blocks import layer_delta
+from control.wire.errors import BadStream
+from dm_tables.units import Bytes
+from tests.replica_tools import VOLUME_UUID, Replica, generation, messages, say
+from tests.traced_layer import TracedLayer, Write, block_set
+
+CHUNK = 64 << 10
+SIZE = 16 * CHUNK + 512
+BEFORE = random.Random(1).randbytes(SIZE)
+SAME = Write(2 * CHUNK, 3 * BLOCK, 0)
+
+
+class Source:
+    """A volume with one frozen layer, its images as files: what a copier needs of a host."""
+
+    def __init__(self, directory: Path, layer: TracedLayer) -> None:
+        self.directory = directory
+        self.layer = layer
+        self.stack = ExitStack()
+        self.stack.enter_context(layer.store(directory))
+        for number, image in enumerate((layer.before, layer.after), 1):
+            self.image(number).write_bytes(image)
+        self.journal = Journal(directory / "journal.db")
+        spans = (Span(self.image(1), Bytes(0), Bytes(SIZE)),)
+        self.record = VolumeRecord(
+            "data", VOLUME_UUID, spans, Bytes(SIZE), Bytes(CHUNK), VolumeState.ACTIVE, 0
+        )
+        self.journal.add_volume(self.record)
+        self.generations = [GenerationRecord("data", n, _uuid(n), "", 1.0 + n) for n in (1, 2)]
+        for record in self.generations:
+            self.journal.save_generation(record)
+        self.frozen = LayerRecord("data", 1, "data.1", Bytes(CHUNK), LayerState.FROZEN)
+        self.traced: set[int] | None = None
+        self.skip_same = False
+        self.held: list[int] = []
+
+    def image(self, generation: int) -> Path:
+        return self.directory / f"image.{generation}"
+
+    def reader(self, record: LayerRecord) -> StoreReader:
+        return StoreReader(self.directory / "store", Bytes(SIZE), record.chunk)
+
+    @contextmanager
+    def hold(self, generation: int) -> Iterator[None]:
+        self.held.append(generation)
+        yield
+
+    def blocks_of(self, record: LayerRecord) -> BlockSet | None:
+        return None if self.traced is None else block_set(self.traced)
+
+    def copy(self, generation: int, mirror: MirrorRecord, layers: Sequence[LayerRecord]) -> Any:
+        """Bring a generation to the mirror's peer."""
+        config = Config()
+        copying = configured(config.copy, skip_same=self.skip_same)
+        context = SimpleNamespace(
+            journal=self.journal,
+            tracing=self,
+            config=configured(config, copy=copying),
+        )
+        volume = SimpleNamespace(
+            name="data",
+            uuid=VOLUME_UUID,
+            record=self.record,
+            layers=list(layers),
+            stack=SimpleNamespace(spans=self.record.spans),
+            image=self.image,
+            reader=self.reader,
+            hold=self.hold,
+        )
+        copier = Copier(
+            cast(Any, context),
+            cast(Any, volume),
+            mirror,
+            self.generations[generation - 1],
+            limiter=RateLimiter(0),
+            cancel=threading.Event(),
+        )
+        return copier.plan.kind, copier.run()
+
+
+def configured(section: Any, **changed: object) -> Any:
+    """A configuration with some keys set otherwise."""
+    return msgspec.structs.replace(section, **changed)
+
+
+def _uuid(number: int) -> str:
+    return generation(number).uuid
+
+
+@pytest.fixture
+def layer() -> TracedLayer:
+    """Scattered writes, one chunk written whole, and three blocks written as they were."""
+    writes = [Write(n * CHUNK + n * BLOCK + 100, 700, n + 1) for n in (9, 4, 1, 11)]
+    writes += [Write(14 * CHUNK, CHUNK, 50), Write(SIZE - 512, 512, 51)]
+    before = bytearray(BEFORE)
+    before[SAME.address : SAME.address + SAME.length] = bytes(SAME.length)
+    return TracedLayer(bytes(before), CHUNK, [*writes, SAME])
+
+
+@pytest.fixture
+def source(tmp_path: Path, layer: TracedLayer) -> Iterator[Source]:
+    (tmp_path / "source").mkdir()
+    made = Source(tmp_path / "source", layer)
+    yield made
+    made.stack.close()
+    made.journal.close()
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Iterator[Replica]:
+    (tmp_path / "replica").mkdir()
+    made = Replica(tmp_path / "replica")
+    server = PeerServer(made.service, f"unix:{tmp_path}/peer", plaintext=True)
+    server.start()
+    yield made
+    server.stop(0)
+    made.store.close()
+
+
+def first(source: Source, replica: Replica) -> MirrorRecord:
+    """The mirror, with the whole of generation 1 there."""
+    peer = f"unix:{replica.directory.parent}/peer"
+    mirror = MirrorRecord("m", "data", peer, "data", MirrorState.RUNNING, 0, 0, False, True, False)
+    source.journal.save_mirror(mirror)
+    kind, _ = source.copy(1, mirror, [])
+    assert kind is CycleKind.WHOLE
+    assert replica.image() == source.layer.before
+    return dataclasses.replace(mirror, committed_uuid=_uuid(1), committed_number=1)
+
+
+def second(source: Source, replica: Replica) -> CopyResult:
+    """Generation 2 as a delta."""
+    mirror = first(source, replica)
+    kind, result = source.copy(2, mirror, [source.frozen])
+    assert kind is CycleKind.DELTA
+    assert isinstance(result, CopyResult)
+    return result
+
+
+def test_without_a_trace_whole_chunks_travel(source: Source, replica: Replica) -> None:
+    result = second(source, replica)
+    assert replica.image() == source.layer.after
+    assert (result.chunks, result.changed_bytes) == (7, 6 * CHUNK + 512)
+
+
+def test_with_a_trace_the_written_blocks_travel(source: Source, replica: Replica) -> None:
+    source.traced = source.layer.blocks
+    result = second(source, replica)
+    assert replica.image() == source.layer.after
+    written = (4 + 16 + 3) * BLOCK + 512
+    assert (result.chunks, result.changed_bytes) == (24, written)
+    assert result.payload_bytes == written - 3 * BLOCK, "zeroes carry no payload"
+    assert result.sent_bytes < written
+
+
+def test_a_trace_that_dropped_a_chunk_brings_the_same_image(
+    source: Source, replica: Replica
+) -> None:
+    source.traced = {block for block in source.layer.blocks if block * BLOCK // CHUNK != 4}
+    result = second(source, replica)
+    assert replica.image() == source.layer.after
+    assert result.changed_bytes == (3 + 16 + 3) * BLOCK + 512 + CHUNK
+
+
+def test_a_trace_that_dropped_a_block_is_seen(source: Source, replica: Replica) -> None:
+    """The negative control: such a trace must never be taken for lossless."""
+    source.traced = source.layer.blocks - {14 * CHUNK // BLOCK + 3}
+    second(source, replica)
+    assert replica.image() != source.layer.after
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_what_was_written_as_it_was_can_stay(
+    source: Source, replica: Replica, traced: bool
+) -> None:
+    """With the comparison the blocks that changed travel, whether or not anything was traced."""
+    source.skip_same = True
+    source.traced = source.layer.blocks if traced else None
+    result = second(source, replica)
+    assert replica.image() == source.layer.after
+    assert result.changed_bytes == (4 + 16) * BLOCK + 512
+    assert source.held == [1]
+
+
+def test_a_catch_up_brings_blocks_too(source: Source, replica: Replica) -> None:
+    """The layer was merged before its time; of a traced one only its blocks are lacking."""
+    mirror = first(source, replica)
+    with source.reader(source.frozen) as store:
+        lacking = needed_blocks(store, block_set(source.layer.blocks))
+    kind, result = source.copy(2, dataclasses.replace(mirror, lacking=lacking.serialise()), [])
+    assert kind is CycleKind.CATCH_UP
+    assert replica.image() == source.layer.after
+    assert result.changed_bytes == (4 + 16 + 3) * BLOCK + 512
+
+
+def test_a_delta_that_became_a_catch_up_goes_on(source: Source, replica: Replica) -> None:
+    """A place in a store is none in an image, however much alike what they send is."""
+    source.traced = source.layer.blocks
+    mirror = first(source, replica)
+    with source.reader(source.frozen) as store:
+        sent = messages(2, layer_delta(store, block_set(source.traced)), base=1)
+        lacking = needed_blocks(store, block_set(source.traced))
+    with pytest.raises(BadStream, match="without a trailer"):
+        say(replica, sent[:4])
+    incoming = replica.store.standing("data").incoming
+    assert incoming is not None
+    tally = incoming.tally
+    assert tally.runs == 3
+    source.journal.save_checkpoint("m", _uuid(2), tally.runs, 3, tally.digest)
+    mirror = dataclasses.replace(mirror, lacking=lacking.serialise())
+    kind, _ = source.copy(2, mirror, [])
+    assert kind is CycleKind.CATCH_UP
+    assert replica.image() == source.layer.after
