@@ -39,6 +39,7 @@ def main(config: Config, volumes: Sequence[str] = (), *, wait: float = 0.0) -> i
         return assemble([records[name] for name in volumes or sorted(records)], context, wait)
     finally:
         context.freezer.close()
+        context.history.close()
         context.events.close()
         context.journal.close()
         lock.release()

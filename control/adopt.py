@@ -16,7 +16,6 @@ from dm_tables.names import UUID_PREFIX
 from dm_tables.units import MIB, SECTOR, Bytes
 
 SMALLEST_VOLUME = MIB
-DEFAULT_CHUNK = Bytes(64 * 1024)
 SMALLEST_CHUNK = 4096
 LARGEST_CHUNK = MIB
 
@@ -34,12 +33,12 @@ class SpanOverlaps(Precondition):
 
 
 def checked_chunk(chunk: int) -> Bytes:
-    """A chunk size that may be had; 0 asks for the default.
+    """A chunk size that may be had; 0: one that is chosen for each layer.
 
     :raises Usage: not a power of two from 4 KiB to 1 MiB.
     """
     if chunk == 0:
-        return DEFAULT_CHUNK
+        return Bytes(0)
     if not SMALLEST_CHUNK <= chunk <= LARGEST_CHUNK or chunk & (chunk - 1):
         raise Usage(
             f"a chunk of {chunk} bytes is not possible",

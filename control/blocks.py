@@ -65,6 +65,22 @@ class BlockSet:
             first = chunks_covering(size, Bytes(BLOCK))
             self._bits.remove_range(first, max(first, self._bits.max() + 1))
 
+    def count_below(self, block: int) -> int:
+        """How many of its blocks have smaller numbers than ``block``."""
+        return int(self._bits.rank(block - 1)) if block > 0 else 0
+
+    @property
+    def end(self) -> int:
+        """The number behind its last block; 0 for the empty set."""
+        return int(self._bits.max()) + 1 if self._bits else 0
+
+    def between(self, first: int, end: int) -> Iterator[int]:
+        """Its blocks from ``first`` on, below ``end``."""
+        for block in self._bits.iter_equal_or_larger(first):
+            if block >= end:
+                return
+            yield block
+
     def __iter__(self) -> Iterator[int]:
         return iter(self._bits)
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from control.config import Config
 from control.events import Events
+from control.history import History
 from control.journal import Journal
 from control.pool.pool import Pool
+from control.rates import Rates
 from control.trace import Tracing
 from dm_tables.dmsetup import Dmsetup
 from dm_tables.freezer import Freezer
@@ -15,7 +17,11 @@ from dm_tables.freezer import Freezer
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The host's configuration, journal, events, pool, device-mapper, freezer and trace."""
+    """What a host has.
+
+    Configuration, journal, events, pool, device-mapper, freezer and trace; how volumes were
+    written before, and how fast they are now.
+    """
 
     config: Config
     journal: Journal
@@ -24,3 +30,5 @@ class Context:
     dmsetup: Dmsetup
     freezer: Freezer
     tracing: Tracing
+    history: History
+    rates: Rates

@@ -13,6 +13,7 @@ import grpc
 
 from control import VERSION, cycle
 from control.blocks import BlockSet, Extent
+from control.chunk_size import DEFAULT_CHUNK
 from control.context import Context
 from control.limiter import RateLimiter
 from control.needed import changed_blocks, fitting_chunk, needed_blocks
@@ -186,7 +187,7 @@ class Copier:
             return self._layer_delta(layers[0], stack)
         image = stack.enter_context(DirectFile(self.volume.image(self.generation.number)))
         volume = self.volume.record
-        chunk = volume.chunk
+        chunk = volume.chunk or DEFAULT_CHUNK
         if self.plan.kind is CycleKind.WHOLE:
             extents: Iterator[Extent] = heapq.merge(
                 data_extents(self.volume.stack.spans),

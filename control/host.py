@@ -15,10 +15,13 @@ from control.adopt import check_adoptable, check_name_free, checked_chunk, resol
 from control.config import Config
 from control.context import Context
 from control.events import Events
+from control.historian import Historian
+from control.history import History
 from control.journal import Journal
 from control.merger import Merger
 from control.mirror import MirrorWorker
 from control.pool.choose import open_pool
+from control.rates import Rates
 from control.records import MirrorRecord, MirrorState, VolumeRecord, VolumeState
 from control.room import RoomKeeper
 from control.spans import size_of
@@ -77,6 +80,8 @@ def open_context(config: Config) -> Context:
         dmsetup=Dmsetup(),
         freezer=Freezer(lock=config.paths.run / "freezer.lock"),
         tracing=Tracing(journal, events, pool, client if config.trace.enabled else None),
+        history=History(config.paths.history),
+        rates=Rates(),
     )
 
 
@@ -103,7 +108,8 @@ class Host:
         self._lock = threading.RLock()
         self._volumes: dict[str, Volume] = {}
         self._workers: dict[str, MirrorWorker] = {}
-        self.merger = Merger(context, self.volumes)
+        self.historian = Historian(context, self.volumes)
+        self.merger = Merger(context, self.volumes, self.historian.record)
         self.room = RoomKeeper(context, self.volumes, self.workers_of)
 
     # Coming and going.
@@ -128,6 +134,7 @@ class Host:
             self.assemble(volume)
         for mirror in self.context.journal.mirrors():
             self._start_worker(mirror)
+        self.historian.start()
         self.merger.start()
         self.room.start()
 
@@ -149,7 +156,8 @@ class Host:
 
     def at_work(self) -> bool:
         """Whether every thread that must run does."""
-        return all(one.is_alive() for one in (self.merger, self.room, *self.workers()))
+        threads = (self.historian, self.merger, self.room, *self.workers())
+        return all(one.is_alive() for one in threads)
 
     def stop(self) -> None:
         """End the threads; devices and heads stay."""
@@ -158,11 +166,13 @@ class Host:
             worker.stop()
         self.room.stop()
         self.merger.stop()
-        for thread in (*workers, self.room, self.merger):
+        self.historian.stop()
+        for thread in (*workers, self.room, self.merger, self.historian):
             if thread.is_alive():
                 thread.join(10)
         self.context.freezer.close()
         self.context.tracing.close()
+        self.context.history.close()
         self.context.events.close()
         self.context.journal.close()
 
@@ -193,6 +203,7 @@ class Host:
     ) -> VolumeRecord:
         """Adopt spans as a volume; what they hold is kept.
 
+        :param chunk: 0: chosen for each layer by how the volume is written.
         :param wanted: (path, offset, length) in bytes; a length of 0 goes to the end.
         :raises FrazilError: see :mod:`control.adopt`; nothing was changed.
         """
@@ -239,6 +250,8 @@ class Host:
         volume.remove(progress)
         with self._lock:
             self._volumes.pop(name, None)
+        self.context.history.forget(volume.uuid)
+        self.context.rates.forget(name)
         self.context.events.add("info", name, "removed", "the bare device holds the head's content")
 
     # Mirrors.

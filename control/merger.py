@@ -20,14 +20,21 @@ class Merger(threading.Thread):
     """Merges whatever may be merged, volume by volume, throttled by the configuration.
 
     :param volumes: gives the volumes there are now.
+    :param before: called before a volume's lowest layer is merged, which is its end.
     """
 
-    def __init__(self, context: Context, volumes: Callable[[], Sequence[Volume]]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        volumes: Callable[[], Sequence[Volume]],
+        before: Callable[[Volume], None],
+    ) -> None:
         super().__init__(name="merger", daemon=True)
         self._stopped = threading.Event()
         self.limiter = RateLimiter(context.config.merge.rate, self._stopped)
         self._context = context
         self._volumes = volumes
+        self._before = before
         self._wanted = threading.Event()
 
     def wake(self) -> None:
@@ -55,6 +62,7 @@ class Merger(threading.Thread):
             layer = volume.next_merge()
             if layer is None:
                 return False
+            self._before(volume)
             volume.merge_lowest(layer, self.limiter)
         except Interrupted:
             return False

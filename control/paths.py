@@ -38,6 +38,11 @@ class Paths:
         return self.state / "journal.db"
 
     @property
+    def history(self) -> Path:
+        """How volumes were written in their newest cycles."""
+        return self.state / "history.db"
+
+    @property
     def pool(self) -> Path:
         """Where auxiliary volumes lie, unless the configuration says otherwise."""
         return self.state / "pool"

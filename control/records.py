@@ -54,7 +54,7 @@ class CycleKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VolumeRecord:
-    """A volume as it was made. ``chunk`` is the default of its new layers."""
+    """A volume as it was made. ``chunk`` is its layers'; 0: chosen for each of them."""
 
     name: str
     uuid: str

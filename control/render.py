@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+from control.chunk_size import DEFAULT_CHUNK
 from control.copying import generation_message
 from control.events import Event
 from control.live_trace import trace_word
 from control.mirror import MirrorWorker
+from control.outlook import cycle_forecast, forecast_message, pattern_message, room_message
 from control.records import CycleRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
 from control.spans import Span
 from control.volume import Volume
@@ -33,7 +35,8 @@ def planned_message(record: VolumeRecord) -> control_pb2.Volume:
         uuid=record.uuid,
         spans=[span_message(span) for span in record.spans],
         size_bytes=record.size,
-        chunk_bytes=record.chunk,
+        chunk_bytes=record.chunk or DEFAULT_CHUNK,
+        chunk_auto=not record.chunk,
         head_path=f"{MAPPER}/{NAME_PREFIX}{record.name}",
         state="planned",
     )
@@ -46,6 +49,9 @@ def volume_message(volume: Volume, mirrors: list[str]) -> control_pb2.Volume:
     message.state = _volume_state(volume, record)
     message.problem = volume.problem
     message.mirrors.extend(mirrors)
+    choice = volume.next_chunk()
+    message.chunk_bytes, message.chunk_reason = choice.chunk, str(choice)
+    message.pattern.CopyFrom(pattern_message(volume))
     generations = {g.number: g for g in volume.context.journal.generations(volume.name)}
     for layer in volume.context.journal.layers(volume.name):
         part = _layer_message(volume, layer)
@@ -53,6 +59,9 @@ def volume_message(volume: Volume, mirrors: list[str]) -> control_pb2.Volume:
         if made is not None and made.frozen_at is not None:
             part.generation.CopyFrom(generation_message(made))
         message.layers.append(part)
+        if layer.state is LayerState.LIVE and part.size_bytes:
+            room = room_message(volume, part.used_bytes, part.size_bytes)
+            message.room.CopyFrom(room)
     newest = volume.newest
     if newest is not None:
         message.newest.CopyFrom(generation_message(newest))
@@ -80,6 +89,7 @@ def _layer_message(volume: Volume, layer: LayerRecord) -> control_pb2.AuxiliaryV
     if layer.state in (LayerState.LIVE, LayerState.FROZEN):
         view = volume.context.tracing.view(layer)
         message.trace, message.untraced_reason = trace_word(view), view.why
+    message.chunk_reason = volume.context.history.why(volume.uuid, layer.sequence)
     try:
         stored = volume.context.pool.open(layer.object_name)
         message.path = str(stored.path)
@@ -153,6 +163,9 @@ def mirror_message(worker: MirrorWorker) -> control_pb2.Mirror:
             message.current.total_bytes = now.progress.total
             message.current.sent_bytes = now.progress.sent
             message.current.bytes_per_second = int(now.progress.rate)
+    coming = cycle_forecast(worker)
+    if coming is not None:
+        message.forecast.CopyFrom(forecast_message(coming))
     cycles = worker.context.journal.cycles(record.name, RECENT_CYCLES)
     message.recent.extend(cycle_message(c) for c in cycles if c.state == "committed")
     return message

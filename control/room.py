@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 from control.brake import Brake
 from control.context import Context
@@ -40,15 +39,6 @@ RELEASE_AT = 0.75
 """How full a live layer may be at most for its writers to go on."""
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A live layer at the last look."""
-
-    sequence: int
-    used: int
-    at: float
-
-
 class RoomKeeper(threading.Thread):
     """Looks at every live auxiliary volume twice a second, because the kernel tells nobody.
 
@@ -66,7 +56,6 @@ class RoomKeeper(threading.Thread):
         self._context = context
         self._volumes = volumes
         self._workers_of = workers_of
-        self._seen: dict[str, _Seen] = {}
         self._rounds = 0
         self._wanted = threading.Event()
         self._stopped = threading.Event()
@@ -131,13 +120,9 @@ class RoomKeeper(threading.Thread):
 
     def _plan(self, volume: Volume, live: LayerRecord, status: Usage) -> RoomPlan:
         used = sectors_to_bytes(status.allocated)
-        now = time.monotonic()
-        seen = self._seen.get(volume.name)
-        growth = 0.0
-        if seen is not None and seen.sequence == live.sequence and now > seen.at:
-            growth = max(0.0, (used - seen.used) / (now - seen.at))
-        self._seen[volume.name] = _Seen(live.sequence, used, now)
-        fill = Fill(used, sectors_to_bytes(status.total), growth)
+        rates = self._context.rates
+        growth = rates.look(volume.name, live.sequence, used, time.monotonic())
+        fill = Fill(used, sectors_to_bytes(status.total), growth.now, growth.expected)
         pool = self._context.pool
         return plan_room(
             fill,

@@ -14,6 +14,7 @@ import grpc
 
 from control import VERSION, render
 from control.freeze_table import freeze_table_parts
+from control.heatmap import heat_map
 from control.host import Host
 from control.live_trace import live_traces, tracer_message
 from control.mirror import MirrorWorker
@@ -133,9 +134,9 @@ class ControlService(control_pb2_grpc.ControlServicer):
     ) -> pb.Volume:
         """Adopt spans as a volume."""
         wanted = [(s.path, s.offset_bytes, s.length_bytes) for s in request.spans]
-        made = self.host.create_volume(
-            request.name, wanted, request.chunk_bytes, dry_run=request.dry_run
-        )
+        configured = self.host.context.config.volume.chunk_size or 0
+        chunk = 0 if request.chunk_auto else request.chunk_bytes or configured
+        made = self.host.create_volume(request.name, wanted, chunk, dry_run=request.dry_run)
         if request.dry_run:
             return render.planned_message(made)
         return self._volume(made.name)
@@ -191,6 +192,13 @@ class ControlService(control_pb2_grpc.ControlServicer):
             if self.stopping.is_set():
                 return
             yield reading
+
+    @typed
+    def GetHeatMap(
+        self, request: pb.GetHeatMapRequest, context: grpc.ServicerContext
+    ) -> pb.HeatMap:
+        """Where a volume is written, cycle by cycle."""
+        return heat_map(self.host.volume(request.volume), request.cycles)
 
     # Mirrors.
 

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from control import cycle
 from control.blocks import BlockSet
+from control.chunk_size import CYCLES, Choice, choose
 from control.context import Context
+from control.forecast import expected_room
 from control.limiter import RateLimiter
 from control.merge import merge
 from control.mounts import mountpoints_of, sync_filesystem
 from control.needed import needed_blocks
+from control.pattern import Pattern
 from control.pool.presence import check_present
 from control.pool.sizing import full_room, initial_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
@@ -31,6 +34,9 @@ from dm_tables.errors import FrazilError, Precondition, Unavailable
 from dm_tables.status import SnapshotStatus, parse_snapshot
 from dm_tables.units import Bytes
 from dm_tables.window import FreezePlan, HeadPlan
+
+LOOK_BACK = 16
+"""Cycles of the history that the next layer follows from."""
 
 
 class Volume:
@@ -227,11 +233,13 @@ class Volume:
 
     def prepare(self) -> LayerRecord:
         """Journal the next layer and generation, then allocate the auxiliary volume (206, 220)."""
-        journal, record = self.context.journal, self.record
+        journal = self.context.journal
         sequence = self.top + 1
+        choice = self.next_chunk()
         prepared = LayerRecord(
-            self.name, sequence, f"{self.name}.{sequence}", record.chunk, LayerState.PREPARED
+            self.name, sequence, f"{self.name}.{sequence}", choice.chunk, LayerState.PREPARED
         )
+        self.context.history.explain(self.uuid, sequence, str(choice))
         parent = self._generation(sequence - 1)
         planned = GenerationRecord(
             self.name, sequence, str(uuid.uuid4()), parent.uuid if parent else "", None
@@ -246,15 +254,29 @@ class Volume:
             raise
         return prepared
 
+    def next_chunk(self) -> Choice:
+        """The chunk size of the next layer, and why."""
+        newest = self.layers[-1:] or self.context.history.cycles(self.uuid, 1)
+        now = newest[0].chunk if newest else Bytes(0)
+        return choose(self.record.chunk, now, self.evidence())
+
+    def evidence(self) -> list[Pattern]:
+        """How it was written in the newest traced cycles that had any writes, oldest first."""
+        cycles = self.context.history.cycles(self.uuid, LOOK_BACK)
+        traced = [cycle.pattern for cycle in cycles if cycle.traced and cycle.pattern.writes]
+        return traced[-CYCLES:]
+
     def _allocate(self, layer: LayerRecord) -> None:
         pool = self.context.pool
         check_present(self.context.journal, pool)
+        cycles = self.context.history.cycles(self.uuid, LOOK_BACK)
         size = initial_size(
             self.record.size,
             layer.chunk,
             pool.free(),
             self.context.config.pool,
             granularity=pool.granularity,
+            expected=expected_room(cycles, layer.chunk),
         )
         self._delete_object(layer)
         created = pool.create(layer.object_name, size)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from control.addresses import parse_address
 from control.config.errors import BadValue
-from control.config.sections import Config
+from control.config.sections import Config, MetricsSection, VolumeSection
 
 
 def check(config: Config) -> None:
     """:raises BadValue: two keys contradict each other, or one needs another."""
     _check_listener(config)
     _check_storage(config)
+    _check_volume(config.volume)
+    _check_metrics(config.metrics)
     if config.pool.sacrifice_at <= config.pool.grow_at:
         raise BadValue(
             "pool.sacrifice_at",
@@ -38,6 +40,23 @@ def _check_listener(config: Config) -> None:
             "tls",
             f"is missing, and [listen] has the address {address}",
             f"give ca, cert and key in [tls]{other}",
+        )
+
+
+def _check_volume(volume: VolumeSection) -> None:
+    chunk = volume.chunk_size
+    if chunk is not None and chunk & (chunk - 1):
+        raise BadValue(
+            "volume.chunk_size", f"{chunk} bytes are no power of two", "from 4KiB to 1MiB, or auto"
+        )
+
+
+def _check_metrics(metrics: MetricsSection) -> None:
+    if metrics.address is not None and not parse_address(metrics.address).is_loopback:
+        raise BadValue(
+            "metrics.address",
+            f"{metrics.address} can be reached from other hosts, and metrics are for this one only",
+            "give an address on loopback, such as 127.0.0.1:9420, and put a proxy before it",
         )
 
 

@@ -275,6 +275,32 @@ class CopySection(Section, frozen=True):
     ] = Seconds(60.0)
 
 
+class VolumeSection(Section, frozen=True):
+    """This host's own volumes."""
+
+    chunk_size: Annotated[
+        Bytes | None,
+        Meta(
+            description="Of volumes that are made without a chunk size of their own: a power of "
+            'two from 4KiB to 1MiB, small for random writes, large for streams. "auto": chosen for '
+            "each layer by how the volume is written.",
+            extra={"text": "size", "none": "auto", "least": 4096, "most": MIB},
+        ),
+    ] = None
+
+
+class MetricsSection(Section, frozen=True):
+    """Figures for Prometheus, over HTTP. Left out, there are none."""
+
+    address: Annotated[
+        str | None,
+        Meta(
+            description="host:port on loopback.",
+            extra={"text": "address", "example": '"127.0.0.1:9420"'},
+        ),
+    ] = None
+
+
 class TraceSection(Section, frozen=True):
     """Which blocks are written, finer than chunks, by eBPF; without it whole chunks are sent."""
 
@@ -299,7 +325,9 @@ class Config(Section, frozen=True):
     merge: MergeSection = MergeSection()
     freeze: FreezeSection = FreezeSection()
     copy: CopySection = CopySection()
+    volume: VolumeSection = VolumeSection()
     trace: TraceSection = TraceSection()
+    metrics: MetricsSection = MetricsSection()
 
     @property
     def paths(self) -> Paths:

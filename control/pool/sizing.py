@@ -6,7 +6,7 @@ overflow; smaller ones are watched and grow ahead of their writer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from control.config import PoolSection
@@ -23,12 +23,19 @@ SMALLEST_START = Bytes(64 * MIB)
 class Fill:
     """How full a live auxiliary volume is: its metadata counts as used.
 
-    ``growth`` is how fast ``used`` has risen of late, in bytes a second.
+    ``growth`` is how fast ``used`` has risen of late, in bytes a second; ``expected`` how fast it
+    may rise again, by which it grows, but nothing is given up.
     """
 
     used: Bytes
     size: Bytes
     growth: float
+    expected: float = 0.0
+
+    @property
+    def coming(self) -> float:
+        """The growth to be prepared for."""
+        return max(self.growth, self.expected)
 
 
 class Action(Enum):
@@ -76,12 +83,15 @@ def initial_size(
     policy: PoolSection,
     *,
     granularity: Bytes = Bytes(MIB),
+    expected: Bytes = Bytes(0),
 ) -> Bytes:
     """The size of a new auxiliary volume for a volume of ``volume`` bytes.
 
     Full room when that is at most a quarter of what is free, else that quarter, and never under
     64 MiB; or what the configuration says. It may take the pool's reserve, which is for this.
+    Where more is expected it is made that large, up to half of what is free.
 
+    :param expected: what it is going to hold, by a forecast.
     :raises PoolFull: there is not even that.
     """
     full = full_room(volume, chunk, granularity=granularity)
@@ -91,6 +101,8 @@ def initial_size(
         least = min(full, safe_size(SMALLEST_START, chunk, granularity=granularity))
         quarter = min(full, safe_size(Bytes(free // 4), chunk, granularity=granularity))
         size = max(least, quarter) if quarter <= free else least
+    ahead = safe_size(Bytes(min(expected, free // 2)), chunk, granularity=granularity)
+    size = max(size, min(full, ahead))
     if size > free:
         raise PoolFull("of auxiliary volumes", "a new one", size, free)
     return size
@@ -120,7 +132,7 @@ def next_size(
     auxiliary volumes may have to grow too.
     """
     full = full_room(volume, chunk, granularity=granularity)
-    ahead = fill.used + round(fill.growth * policy.horizon)
+    ahead = fill.used + round(fill.coming * policy.horizon)
     step = max(fill.size, 2 * ahead - fill.size)
     needed = max(0, ahead - fill.size + granularity)
     step = min(step, max(free // 2, needed), free)
@@ -141,7 +153,7 @@ def plan_room(
 ) -> RoomPlan:
     """What to do now about a live auxiliary volume; to be asked again about every second.
 
-    It grows when it is as full as ``grow_at`` says, or will overflow within the horizon. Where
+    It grows when it is as full as ``grow_at`` says, or may overflow within the horizon. Where
     it must and cannot, the mirror is given up for the application as soon as it is as full as
     ``sacrifice_at`` says, or will overflow within half the horizon.
 
@@ -151,7 +163,8 @@ def plan_room(
     if fill.size >= full_room(volume, chunk, granularity=granularity):
         return RoomPlan(Action.KEEP, fill.size, None)
     full_in = when_full(fill)
-    if not _at(fill, policy.grow_at) and not _within(full_in, policy.horizon):
+    soon = _within(when_full(replace(fill, growth=fill.coming)), policy.horizon)
+    if not soon and not _at(fill, policy.grow_at):
         return RoomPlan(Action.KEEP, fill.size, full_in)
     spare = Bytes(max(0, free - max(policy.reserve, fill.size // 2)))
     to = next_size(fill, volume, chunk, spare, policy, granularity=granularity)

@@ -75,16 +75,18 @@ class Span(_message.Message):
     def __init__(self, path: _Optional[str] = ..., offset_bytes: _Optional[int] = ..., length_bytes: _Optional[int] = ...) -> None: ...
 
 class CreateVolumeRequest(_message.Message):
-    __slots__ = ("name", "spans", "chunk_bytes", "dry_run")
+    __slots__ = ("name", "spans", "chunk_bytes", "dry_run", "chunk_auto")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPANS_FIELD_NUMBER: _ClassVar[int]
     CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_AUTO_FIELD_NUMBER: _ClassVar[int]
     name: str
     spans: _containers.RepeatedCompositeFieldContainer[Span]
     chunk_bytes: int
     dry_run: bool
-    def __init__(self, name: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., chunk_bytes: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    chunk_auto: bool
+    def __init__(self, name: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., chunk_bytes: _Optional[int] = ..., dry_run: _Optional[bool] = ..., chunk_auto: _Optional[bool] = ...) -> None: ...
 
 class ListVolumesRequest(_message.Message):
     __slots__ = ()
@@ -109,7 +111,7 @@ class RemoveVolumeRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class Volume(_message.Message):
-    __slots__ = ("name", "uuid", "spans", "size_bytes", "chunk_bytes", "head_path", "state", "problem", "layers", "newest", "mirrors")
+    __slots__ = ("name", "uuid", "spans", "size_bytes", "chunk_bytes", "head_path", "state", "problem", "layers", "newest", "mirrors", "chunk_auto", "chunk_reason", "pattern", "room")
     NAME_FIELD_NUMBER: _ClassVar[int]
     UUID_FIELD_NUMBER: _ClassVar[int]
     SPANS_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +123,10 @@ class Volume(_message.Message):
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     NEWEST_FIELD_NUMBER: _ClassVar[int]
     MIRRORS_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_AUTO_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_REASON_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    ROOM_FIELD_NUMBER: _ClassVar[int]
     name: str
     uuid: str
     spans: _containers.RepeatedCompositeFieldContainer[Span]
@@ -132,10 +138,86 @@ class Volume(_message.Message):
     layers: _containers.RepeatedCompositeFieldContainer[AuxiliaryVolume]
     newest: _replica_pb2.Generation
     mirrors: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., uuid: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., head_path: _Optional[str] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[AuxiliaryVolume, _Mapping]]] = ..., newest: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., mirrors: _Optional[_Iterable[str]] = ...) -> None: ...
+    chunk_auto: bool
+    chunk_reason: str
+    pattern: WritePattern
+    room: RoomForecast
+    def __init__(self, name: _Optional[str] = ..., uuid: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., head_path: _Optional[str] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[AuxiliaryVolume, _Mapping]]] = ..., newest: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., mirrors: _Optional[_Iterable[str]] = ..., chunk_auto: _Optional[bool] = ..., chunk_reason: _Optional[str] = ..., pattern: _Optional[_Union[WritePattern, _Mapping]] = ..., room: _Optional[_Union[RoomForecast, _Mapping]] = ...) -> None: ...
+
+class WritePattern(_message.Message):
+    __slots__ = ("cycles", "writes", "bytes", "blocks", "sizes", "alignments")
+    CYCLES_FIELD_NUMBER: _ClassVar[int]
+    WRITES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    ALIGNMENTS_FIELD_NUMBER: _ClassVar[int]
+    cycles: int
+    writes: int
+    bytes: int
+    blocks: int
+    sizes: _containers.RepeatedScalarFieldContainer[int]
+    alignments: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, cycles: _Optional[int] = ..., writes: _Optional[int] = ..., bytes: _Optional[int] = ..., blocks: _Optional[int] = ..., sizes: _Optional[_Iterable[int]] = ..., alignments: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class RoomForecast(_message.Message):
+    __slots__ = ("dirty_bytes_per_second", "average_bytes_per_second", "layer_full_seconds", "pool_full_seconds")
+    DIRTY_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FULL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    POOL_FULL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    dirty_bytes_per_second: float
+    average_bytes_per_second: float
+    layer_full_seconds: float
+    pool_full_seconds: float
+    def __init__(self, dirty_bytes_per_second: _Optional[float] = ..., average_bytes_per_second: _Optional[float] = ..., layer_full_seconds: _Optional[float] = ..., pool_full_seconds: _Optional[float] = ...) -> None: ...
+
+class GetHeatMapRequest(_message.Message):
+    __slots__ = ("volume", "cycles")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    CYCLES_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    cycles: int
+    def __init__(self, volume: _Optional[str] = ..., cycles: _Optional[int] = ...) -> None: ...
+
+class HeatMap(_message.Message):
+    __slots__ = ("volume", "size_bytes", "block_bytes", "regions", "rows")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REGIONS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    size_bytes: int
+    block_bytes: int
+    regions: int
+    rows: _containers.RepeatedCompositeFieldContainer[HeatRow]
+    def __init__(self, volume: _Optional[str] = ..., size_bytes: _Optional[int] = ..., block_bytes: _Optional[int] = ..., regions: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[HeatRow, _Mapping]]] = ...) -> None: ...
+
+class HeatRow(_message.Message):
+    __slots__ = ("sequence", "began", "frozen", "traced", "chunk_bytes", "blocks", "writes", "bytes", "counts")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
+    TRACED_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    WRITES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    began: _timestamp_pb2.Timestamp
+    frozen: _timestamp_pb2.Timestamp
+    traced: bool
+    chunk_bytes: int
+    blocks: int
+    writes: int
+    bytes: int
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, sequence: _Optional[int] = ..., began: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., frozen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traced: _Optional[bool] = ..., chunk_bytes: _Optional[int] = ..., blocks: _Optional[int] = ..., writes: _Optional[int] = ..., bytes: _Optional[int] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AuxiliaryVolume(_message.Message):
-    __slots__ = ("sequence", "state", "chunk_bytes", "size_bytes", "used_bytes", "chunks", "path", "generation", "trace", "untraced_reason")
+    __slots__ = ("sequence", "state", "chunk_bytes", "size_bytes", "used_bytes", "chunks", "path", "generation", "trace", "untraced_reason", "chunk_reason")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +228,7 @@ class AuxiliaryVolume(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
     UNTRACED_REASON_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_REASON_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     state: str
     chunk_bytes: int
@@ -156,7 +239,8 @@ class AuxiliaryVolume(_message.Message):
     generation: _replica_pb2.Generation
     trace: str
     untraced_reason: str
-    def __init__(self, sequence: _Optional[int] = ..., state: _Optional[str] = ..., chunk_bytes: _Optional[int] = ..., size_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., path: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., trace: _Optional[str] = ..., untraced_reason: _Optional[str] = ...) -> None: ...
+    chunk_reason: str
+    def __init__(self, sequence: _Optional[int] = ..., state: _Optional[str] = ..., chunk_bytes: _Optional[int] = ..., size_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., path: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., trace: _Optional[str] = ..., untraced_reason: _Optional[str] = ..., chunk_reason: _Optional[str] = ...) -> None: ...
 
 class WatchTraceRequest(_message.Message):
     __slots__ = ("volume", "sequence", "interval_ms")
@@ -379,7 +463,7 @@ class VerifyRequest(_message.Message):
     def __init__(self, mirror: _Optional[str] = ..., block_bytes: _Optional[int] = ...) -> None: ...
 
 class Mirror(_message.Message):
-    __slots__ = ("name", "volume", "peer", "replica_volume", "state", "phase", "health", "problem", "interval_ms", "rate_bytes", "on_demand", "plaintext", "verify", "committed", "lag_ms", "current", "recent", "lacking_bytes", "next_attempt")
+    __slots__ = ("name", "volume", "peer", "replica_volume", "state", "phase", "health", "problem", "interval_ms", "rate_bytes", "on_demand", "plaintext", "verify", "committed", "lag_ms", "current", "recent", "lacking_bytes", "next_attempt", "forecast")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
@@ -399,6 +483,7 @@ class Mirror(_message.Message):
     RECENT_FIELD_NUMBER: _ClassVar[int]
     LACKING_BYTES_FIELD_NUMBER: _ClassVar[int]
     NEXT_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    FORECAST_FIELD_NUMBER: _ClassVar[int]
     name: str
     volume: str
     peer: str
@@ -418,7 +503,22 @@ class Mirror(_message.Message):
     recent: _containers.RepeatedCompositeFieldContainer[Cycle]
     lacking_bytes: int
     next_attempt: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., volume: _Optional[str] = ..., peer: _Optional[str] = ..., replica_volume: _Optional[str] = ..., state: _Optional[str] = ..., phase: _Optional[str] = ..., health: _Optional[str] = ..., problem: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., plaintext: _Optional[bool] = ..., verify: _Optional[bool] = ..., committed: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., lag_ms: _Optional[int] = ..., current: _Optional[_Union[Cycle, _Mapping]] = ..., recent: _Optional[_Iterable[_Union[Cycle, _Mapping]]] = ..., lacking_bytes: _Optional[int] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    forecast: CycleForecast
+    def __init__(self, name: _Optional[str] = ..., volume: _Optional[str] = ..., peer: _Optional[str] = ..., replica_volume: _Optional[str] = ..., state: _Optional[str] = ..., phase: _Optional[str] = ..., health: _Optional[str] = ..., problem: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., plaintext: _Optional[bool] = ..., verify: _Optional[bool] = ..., committed: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., lag_ms: _Optional[int] = ..., current: _Optional[_Union[Cycle, _Mapping]] = ..., recent: _Optional[_Iterable[_Union[Cycle, _Mapping]]] = ..., lacking_bytes: _Optional[int] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., forecast: _Optional[_Union[CycleForecast, _Mapping]] = ...) -> None: ...
+
+class CycleForecast(_message.Message):
+    __slots__ = ("bytes", "freeze_seconds", "commit_seconds", "lag_seconds", "falling_behind")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LAG_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FALLING_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    freeze_seconds: float
+    commit_seconds: float
+    lag_seconds: float
+    falling_behind: bool
+    def __init__(self, bytes: _Optional[int] = ..., freeze_seconds: _Optional[float] = ..., commit_seconds: _Optional[float] = ..., lag_seconds: _Optional[float] = ..., falling_behind: _Optional[bool] = ...) -> None: ...
 
 class Cycle(_message.Message):
     __slots__ = ("generation", "kind", "state", "freeze_pause_us", "chunks", "changed_bytes", "sent_bytes", "payload_bytes", "done_bytes", "total_bytes", "copy_ms", "lag_ms", "verified", "bytes_per_second", "resumed", "committed_at")

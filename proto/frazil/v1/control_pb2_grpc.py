@@ -70,6 +70,11 @@ class ControlStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.WatchTraceRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.LayerTrace.FromString,
                 _registered_method=True)
+        self.GetHeatMap = channel.unary_unary(
+                '/frazil.v1.Control/GetHeatMap',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetHeatMapRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.HeatMap.FromString,
+                _registered_method=True)
         self.CreateMirror = channel.unary_unary(
                 '/frazil.v1.Control/CreateMirror',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.CreateMirrorRequest.SerializeToString,
@@ -199,6 +204,13 @@ class ControlServicer:
 
     def WatchTrace(self, request, context):
         """What the trace has of a layer: now, and again at every interval.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHeatMap(self, request, context):
+        """Where a volume is written, cycle by cycle.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -346,6 +358,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.WatchTrace,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.WatchTraceRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.LayerTrace.SerializeToString,
+            ),
+            'GetHeatMap': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHeatMap,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetHeatMapRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.HeatMap.SerializeToString,
             ),
             'CreateMirror': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateMirror,
@@ -622,6 +639,33 @@ class Control:
             '/frazil.v1.Control/WatchTrace',
             proto_dot_frazil_dot_v1_dot_control__pb2.WatchTraceRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_control__pb2.LayerTrace.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHeatMap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/GetHeatMap',
+            proto_dot_frazil_dot_v1_dot_control__pb2.GetHeatMapRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.HeatMap.FromString,
             options,
             channel_credentials,
             insecure,
