@@ -13,6 +13,7 @@ from pathlib import Path
 
 from control import VERSION
 from control.config import Config, load
+from control.figures import Figures
 from control.heartbeat import Heartbeat, sentence
 from control.host import Host, StateLock, open_context
 from control.notify import Notifier
@@ -105,17 +106,20 @@ def run(config: Config, notifier: Notifier, source: Path) -> None:
 def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Event) -> None:
     """Be a replica too, and answer until told to stop."""
     replicas = ReplicaSide(host.context)
+    figures = Figures(host, replicas)
     try:
         replicas.start()
-        heart.attempt("listener", replicas.listen)
+        heart.attempt("listener", replicas.listen, again=True)
+        heart.attempt("metrics", figures.serve, again=True)
         with serve_control(host, replicas) as path:
-            heart.start(replicas, path)
+            heart.start(path)
             log.info("frazild %s serves %s", VERSION, path)
             stop.wait()
             notifier.stopping("ending; heads and mounted filesystems go on")
             log.info("frazild ends; heads and mounted filesystems go on")
             heart.stop()
     finally:
+        figures.stop()
         replicas.stop()
 
 

@@ -19,7 +19,6 @@ from control.doctor.tracing import check_tracing
 from control.host import Host
 from control.notify import Notifier
 from control.pool.presence import check_present, mark
-from control.replica.side import ReplicaSide
 from dm_tables.errors import FrazilError
 
 log = logging.getLogger("frazil")
@@ -42,6 +41,7 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._notes = notes(source, host.context.config)
+        self._again: dict[str, Callable[[], None]] = {}
 
     def open_pool(self) -> None:
         """See that the pool is the one that it was, and can be used."""
@@ -54,11 +54,11 @@ class Heartbeat:
 
         self.attempt("pool", look)
 
-    def start(self, replicas: ReplicaSide, socket: Path) -> None:
+    def start(self, socket: Path) -> None:
         """Everything is up: say so, and go on saying how it is."""
         self._notifier.ready(self.standing())
         self._thread = threading.Thread(
-            target=self._beat, args=(replicas, socket), name="heartbeat", daemon=True
+            target=self._beat, args=(socket,), name="heartbeat", daemon=True
         )
         self._thread.start()
 
@@ -68,8 +68,13 @@ class Heartbeat:
         if self._thread is not None:
             self._thread.join(ANSWER_SECONDS)
 
-    def attempt(self, about: str, work: Callable[[], None]) -> bool:
-        """Do what may fail; a failure is said once, and so is that it is over."""
+    def attempt(self, about: str, work: Callable[[], None], *, again: bool = False) -> bool:
+        """Do what may fail; a failure is said once, and so is that it is over.
+
+        :param again: try it again while the daemon runs; once it worked it does nothing.
+        """
+        if again:
+            self._again[about] = work
         try:
             work()
         except FrazilError as error:
@@ -100,7 +105,7 @@ class Heartbeat:
         ]
         return summary(wrong, self._notes, len(self._host.volumes()), len(self._host.workers()))
 
-    def _beat(self, replicas: ReplicaSide, socket: Path) -> None:
+    def _beat(self, socket: Path) -> None:
         period = min(PERIOD, self._notifier.watchdog_seconds / 4 or PERIOD)
         waited = 0.0
         with Pulse(socket) as pulse:
@@ -108,15 +113,16 @@ class Heartbeat:
                 waited += period
                 if waited >= RETRY:
                     waited = 0.0
-                    self._try_again(replicas)
+                    self._try_again()
                 self._notifier.status(self.standing())
                 if pulse.felt() and self._host.at_work():
                     self._notifier.alive()
 
-    def _try_again(self, replicas: ReplicaSide) -> None:
+    def _try_again(self) -> None:
         if "pool" in self.problems:
             self.open_pool()
-        self.attempt("listener", replicas.listen)
+        for about, work in list(self._again.items()):
+            self.attempt(about, work)
         for name in list(self._host.unassembled):
             self._host.assemble(self._host.volume(name))
 

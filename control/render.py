@@ -10,6 +10,7 @@ from control.events import Event
 from control.live_trace import trace_word
 from control.mirror import MirrorWorker
 from control.outlook import cycle_forecast, forecast_message, pattern_message, room_message
+from control.pool.pool import Pool
 from control.records import CycleRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
 from control.spans import Span
 from control.volume import Volume
@@ -39,6 +40,17 @@ def planned_message(record: VolumeRecord) -> control_pb2.Volume:
         chunk_auto=not record.chunk,
         head_path=f"{MAPPER}/{NAME_PREFIX}{record.name}",
         state="planned",
+    )
+
+
+def pool_message(pool: Pool) -> control_pb2.Pool:
+    """The pool of auxiliary volumes."""
+    return control_pb2.Pool(
+        kind=pool.kind,
+        location=pool.location,
+        size_bytes=pool.size(),
+        free_bytes=pool.free(),
+        used_bytes=pool.used(),
     )
 
 

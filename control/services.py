@@ -108,7 +108,6 @@ class ControlService(control_pb2_grpc.ControlServicer):
     def GetHost(self, request: pb.GetHostRequest, context: grpc.ServicerContext) -> pb.Host:
         """Who this is, and what it has."""
         about = self.host.context
-        pool = about.pool
         return pb.Host(
             uuid=about.journal.host_uuid,
             name=about.config.host.name,
@@ -116,13 +115,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
             listen_address=about.config.listen.address or "",
             device_mapper=not self.host.device_mapper_missing,
             device_mapper_missing=self.host.device_mapper_missing,
-            pool=pb.Pool(
-                kind=pool.kind,
-                location=pool.location,
-                size_bytes=pool.size(),
-                free_bytes=pool.free(),
-                used_bytes=pool.used(),
-            ),
+            pool=render.pool_message(about.pool),
             tracer=tracer_message(about.tracing),
         )
 

@@ -16,6 +16,7 @@ from control.cli.event_log import events
 from control.cli.examining import doctor
 from control.cli.exits import INTERRUPTED
 from control.cli.freeze_table import freeze_table
+from control.cli.heatmap import heatmap
 from control.cli.hosts import host, status, verify
 from control.cli.man import ManGroup
 from control.cli.mirrors import mirror
@@ -54,6 +55,7 @@ for command in (
     mirror,
     replica,
     freeze_table,
+    heatmap,
     verify,
     status,
     host,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from control.cli import words
+from control.cli import outlook_text, words
 from control.cli.output import columns, fields
 from control.cli.progress import amounts
 from control.units_text import human_duration, human_size
@@ -51,6 +51,7 @@ def details(one: pb.Mirror) -> str:
         ("lag", words.lag(one)),
         ("coming", _coming(one.current)),
         ("copied", _copied(one.current)),
+        ("next", outlook_text.coming(one.forecast) if one.HasField("forecast") else ""),
         ("lacking", _lacking(one.lacking_bytes)),
     ]
     text = fields(pairs)

@@ -80,7 +80,13 @@ def parse_span(text: str) -> SpanText:
     return SpanText(path, sizes.get("offset", Bytes(0)), sizes.get("length", Bytes(0)))
 
 
+def parse_chunk(text: str) -> Bytes | None:
+    """A size; None for ``auto``. :raises NotASize: it is neither."""
+    return None if text.strip().lower() == "auto" else parse_size(text)
+
+
 SIZE = Parsed("size", parse_size)
+CHUNK = Parsed("chunk", parse_chunk)
 RATE = Parsed("rate", parse_rate)
 DURATION = Parsed("duration", parse_duration)
 SPAN = Parsed("span", parse_span)

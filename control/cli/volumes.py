@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from control.cli import words
+from control.cli import outlook_text, words
 from control.cli.man import ManGroup
 from control.cli.output import columns, data, fields, say, show
 from control.cli.progress import follow
 from control.cli.session import Session, pass_session
-from control.cli.types import SIZE, SPAN, SpanText
+from control.cli.types import CHUNK, SPAN, SpanText
 from control.units_text import human_size
 from dm_tables.errors import Kind
 from dm_tables.units import Bytes
@@ -43,15 +43,16 @@ def volume() -> None:
 @click.argument("spans", metavar="SPAN...", nargs=-1, required=True, type=SPAN)
 @click.option(
     "--chunk",
-    type=SIZE,
+    type=CHUNK,
     default=Bytes(0),
-    metavar="SIZE",
-    help="Chunk size, 4KiB to 1MiB, a power of two: small for random writes, large for streams.",
+    metavar="SIZE|auto",
+    help="Chunk size, 4KiB to 1MiB, a power of two: small for random writes, large for streams;"
+    " auto: chosen for each layer by how the volume is written. As configured, else auto.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @pass_session
 def create(
-    session: Session, name: str, spans: tuple[SpanText, ...], chunk: Bytes, dry_run: bool
+    session: Session, name: str, spans: tuple[SpanText, ...], chunk: Bytes | None, dry_run: bool
 ) -> None:
     """Make a volume NAME of one or more spans.
 
@@ -65,7 +66,8 @@ def create(
             pb.Span(path=_absolute(span.path), offset_bytes=span.offset, length_bytes=span.length)
             for span in spans
         ],
-        chunk_bytes=chunk,
+        chunk_bytes=chunk or 0,
+        chunk_auto=chunk is None,
         dry_run=dry_run,
     )
     made = session.api.ask("CreateVolume", request, pb.Volume)
@@ -88,7 +90,7 @@ def list_volumes(session: Session) -> None:
 
 
 def table(volumes: list[pb.Volume]) -> str:
-    """A line a volume."""
+    """A line a volume; below, why its next layer gets the chunks it does where that is chosen."""
     if not volumes:
         return "no volumes"
     rows = [
@@ -104,14 +106,24 @@ def table(volumes: list[pb.Volume]) -> str:
         for one in volumes
     ]
     header = ("VOLUME", "STATE", "SIZE", "CHUNK", "LAYERS", "GEN", "HEAD")
-    return columns(header, rows, right="SIZE CHUNK LAYERS GEN")
+    chosen = [
+        f"{one.name}: chunks of {one.chunk_reason}"
+        for one in volumes
+        if one.chunk_auto and one.chunk_reason
+    ]
+    return "\n".join([columns(header, rows, right="SIZE CHUNK LAYERS GEN"), *chosen])
 
 
 @volume.command("show", exits=(Kind.NOT_FOUND,), examples=[("frazil volume show data", "in full")])
 @click.argument("name")
 @pass_session
 def show_volume(session: Session, name: str) -> None:
-    """Show the volume NAME: its spans, its layers, its newest generation."""
+    """Show the volume NAME: its spans, its layers, its newest generation.
+
+    Also what chunk size the next layer gets and why, how fast the volume is written, when room
+    will be short at that rate, and, where it is traced, of what sizes the writes are and how
+    they are aligned.
+    """
     one = session.api.ask("GetVolume", pb.GetVolumeRequest(name=name), pb.Volume)
     show(session, one, details(one))
 
@@ -125,7 +137,9 @@ def details(one: pb.Volume) -> str:
         ("problem", one.problem),
         ("head", one.head_path),
         ("size", f"{human_size(one.size_bytes)} ({one.size_bytes} bytes)"),
-        ("chunk", human_size(one.chunk_bytes)),
+        ("chunk", outlook_text.chunk(one)),
+        ("dirty rate", outlook_text.dirty(one.room) if one.HasField("room") else ""),
+        ("full", outlook_text.filling(one.room)),
         ("generation", words.generation(one.newest)),
         ("mirrors", ", ".join(one.mirrors) or words.NONE),
     ]
@@ -133,7 +147,8 @@ def details(one: pb.Volume) -> str:
     text = fields(pairs)
     if one.layers:
         text += "\n\n" + _layers(list(one.layers))
-    return text
+    written = outlook_text.pattern(one.pattern)
+    return f"{text}\n\n{written}" if written else text
 
 
 def _layers(layers: list[pb.AuxiliaryVolume]) -> str:

@@ -89,6 +89,6 @@ def test_chunk_sizes_that_cannot_be(chunk: int) -> None:
 
 
 def test_chunk_sizes_that_can() -> None:
-    assert checked_chunk(0) == 64 * KIB
+    assert checked_chunk(0) == 0
     assert checked_chunk(4 * KIB) == 4 * KIB
     assert checked_chunk(MIB) == MIB
