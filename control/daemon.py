@@ -109,10 +109,10 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
     figures = Figures(host, replicas)
     try:
         replicas.start()
-        heart.attempt("listener", replicas.listen, again=True)
+        heart.attempt("listener", replicas.listen)
         heart.attempt("metrics", figures.serve, again=True)
         with serve_control(host, replicas) as path:
-            heart.start(path)
+            heart.start(replicas, path)
             log.info("frazild %s serves %s", VERSION, path)
             stop.wait()
             notifier.stopping("ending; heads and mounted filesystems go on")

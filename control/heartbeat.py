@@ -19,6 +19,7 @@ from control.doctor.tracing import check_tracing
 from control.host import Host
 from control.notify import Notifier
 from control.pool.presence import check_present, mark
+from control.replica.side import ReplicaSide
 from dm_tables.errors import FrazilError
 
 log = logging.getLogger("frazil")
@@ -54,11 +55,11 @@ class Heartbeat:
 
         self.attempt("pool", look)
 
-    def start(self, socket: Path) -> None:
+    def start(self, replicas: ReplicaSide, socket: Path) -> None:
         """Everything is up: say so, and go on saying how it is."""
         self._notifier.ready(self.standing())
         self._thread = threading.Thread(
-            target=self._beat, args=(socket,), name="heartbeat", daemon=True
+            target=self._beat, args=(replicas, socket), name="heartbeat", daemon=True
         )
         self._thread.start()
 
@@ -105,7 +106,7 @@ class Heartbeat:
         ]
         return summary(wrong, self._notes, len(self._host.volumes()), len(self._host.workers()))
 
-    def _beat(self, socket: Path) -> None:
+    def _beat(self, replicas: ReplicaSide, socket: Path) -> None:
         period = min(PERIOD, self._notifier.watchdog_seconds / 4 or PERIOD)
         waited = 0.0
         with Pulse(socket) as pulse:
@@ -113,15 +114,15 @@ class Heartbeat:
                 waited += period
                 if waited >= RETRY:
                     waited = 0.0
-                    self._try_again()
+                    self._try_again(replicas)
                 self._notifier.status(self.standing())
                 if pulse.felt() and self._host.at_work():
                     self._notifier.alive()
 
-    def _try_again(self) -> None:
+    def _try_again(self, replicas: ReplicaSide) -> None:
         if "pool" in self.problems:
             self.open_pool()
-        for about, work in list(self._again.items()):
+        for about, work in (("listener", replicas.listen), *self._again.items()):
             self.attempt(about, work)
         for name in list(self._host.unassembled):
             self._host.assemble(self._host.volume(name))

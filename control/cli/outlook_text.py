@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from control.cli.output import columns
+from control.cli.live_trace import histogram
 from control.units_text import human_duration, human_rate, human_size
-from dm_tables.units import SECTOR, Bytes
+from dm_tables.units import Bytes
 from proto.frazil.v1 import control_pb2 as pb
-
-BAR = 32
 
 
 def chunk(one: pb.Volume) -> str:
@@ -60,19 +56,7 @@ def pattern(seen: pb.WritePattern) -> str:
         f"{seen.writes} writes of {human_size(Bytes(seen.bytes))} in the running cycle"
         f" and {seen.cycles} before it"
     )
-    parts = [head, histogram("SIZE", seen.sizes), histogram("ALIGNED TO", seen.alignments)]
-    return "\n\n".join(part for part in parts if part)
-
-
-def histogram(name: str, buckets: Sequence[int]) -> str:
-    """Powers of two of a sector, from the first that has something to the last."""
-    used = [number for number, count in enumerate(buckets) if count]
-    if not used:
-        return ""
-    most = max(buckets)
-    rows = [
-        (human_size(Bytes(SECTOR << number)), str(count), "*" * -(-count * BAR // most))
-        for number, count in enumerate(buckets)
-        if used[0] <= number <= used[-1]
-    ]
-    return columns((name, "WRITES", ""), rows, right=f"{name} WRITES")
+    parts = [head]
+    parts += histogram("SIZE", list(seen.sizes))
+    parts += histogram("ALIGNED TO", list(seen.alignments))
+    return "\n\n".join(parts)
