@@ -52,7 +52,12 @@ class Choice:
     why: str
 
     def __str__(self) -> str:
-        return f"{human_size(self.chunk)}: {self.why}"
+        return f"{named(self.chunk)}: {self.why}"
+
+
+def named(chunk: Bytes) -> str:
+    """``64 KiB``."""
+    return f"{chunk // MIB} MiB" if chunk >= MIB else f"{chunk // KIB} KiB"
 
 
 def choose(fixed: Bytes, now: Bytes, evidence: Sequence[Pattern]) -> Choice:
@@ -73,13 +78,13 @@ def choose(fixed: Bytes, now: Bytes, evidence: Sequence[Pattern]) -> Choice:
     best = min(costs, key=lambda chunk: (costs[chunk], chunk))
     told = f"{seen.writes} writes, most of {_usual(seen)}, {_density(seen)}"
     if now not in costs:
-        return Choice(best, f"{told}; {human_size(now)} would take too much kernel memory")
+        return Choice(best, f"{told}; {named(now)} would take too much kernel memory")
     if best == now:
         return Choice(now, f"{told}; it costs least, {_second(costs, now)}")
     share = costs[best] / costs[now]
     if share >= WORTH_CHANGING:
-        return Choice(now, f"{told}; kept, as {human_size(best)} costs only {1 - share:.0%} less")
-    return Choice(best, f"{told}; costs {1 - share:.0%} less beside them than {human_size(now)}")
+        return Choice(now, f"{told}; kept, as {named(best)} costs only {1 - share:.0%} less")
+    return Choice(best, f"{told}; costs {1 - share:.0%} less beside them than {named(now)}")
 
 
 def _possible(seen: Pattern, cycles: int) -> list[Bytes]:
@@ -144,7 +149,7 @@ def _density(seen: Pattern) -> str:
     """How full of writes the default chunks are."""
     per_chunk = DEFAULT_CHUNK // CHUNKS[0]
     density = seen.blocks / max(1, seen.chunks(DEFAULT_CHUNK))
-    return f"which changed {density:.1f} of the {per_chunk} blocks of a {human_size(DEFAULT_CHUNK)}"
+    return f"which changed {density:.1f} of {per_chunk} blocks in each {named(DEFAULT_CHUNK)}"
 
 
 def _second(costs: Mapping[Bytes, float], best: Bytes) -> str:
@@ -152,7 +157,7 @@ def _second(costs: Mapping[Bytes, float], best: Bytes) -> str:
     if not others:
         return "and no other fits"
     second = min(others, key=lambda chunk: costs[chunk])
-    return f"before {human_size(second)}"
+    return f"before {named(second)}"
 
 
 WIDENED_AT_MOST = 1.05
