@@ -146,12 +146,12 @@ def details(one: pb.Volume) -> str:
     pairs += [("span", words.span(span)) for span in one.spans]
     text = fields(pairs)
     if one.layers:
-        text += "\n\n" + _layers(list(one.layers))
+        text += "\n\n" + _layers(list(one.layers), chosen=one.chunk_auto)
     written = outlook_text.pattern(one.pattern)
     return f"{text}\n\n{written}" if written else text
 
 
-def _layers(layers: list[pb.AuxiliaryVolume]) -> str:
+def _layers(layers: list[pb.AuxiliaryVolume], *, chosen: bool) -> str:
     rows = [
         (
             str(layer.sequence),
@@ -169,6 +169,8 @@ def _layers(layers: list[pb.AuxiliaryVolume]) -> str:
     header = ("LAYER", "STATE", "GEN", "CHUNKS", "USED", "SIZE", "CHUNK", "TRACE")
     text = columns((*header, "AUXILIARY VOLUME"), rows, right="LAYER GEN CHUNKS USED SIZE CHUNK")
     for layer in layers:
+        if chosen and layer.chunk_reason:
+            text += f"\nlayer {layer.sequence} has chunks of {layer.chunk_reason}"
         if layer.untraced_reason:
             text += f"\nlayer {layer.sequence} is untraced: {layer.untraced_reason}"
     return text

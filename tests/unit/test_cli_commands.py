@@ -27,6 +27,7 @@ from tests.unit.cli_messages import (
     volume,
 )
 from tests.unit.fake_control import SERVICE, FakeControl, running
+from tests.unit.test_cli_heatmap import heat_map
 
 
 @pytest.fixture
@@ -37,6 +38,21 @@ def control(tmp_path: Path) -> Iterator[FakeControl]:
 
 
 GENERATION = generation(42)
+
+
+def chosen_volume() -> pb.Volume:
+    """A volume whose chunk size is chosen, and that is written."""
+    made = volume("chosen")
+    made.chunk_auto, made.chunk_reason = True, "4 KiB: 99 writes"
+    made.layers[1].chunk_reason = made.chunk_reason
+    made.room.dirty_bytes_per_second, made.room.average_bytes_per_second = 2 * MIB, MIB
+    made.room.layer_full_seconds, made.room.pool_full_seconds = 30.0, 120.0
+    made.pattern.CopyFrom(
+        pb.WritePattern(cycles=3, writes=99, bytes=99 * 4096, sizes=[0, 0, 0, 99])
+    )
+    return made
+
+
 DONE = pb.Progress(finished=True, generation=GENERATION)
 VOLUMES = pb.ListVolumesReply(volumes=[volume(), volume("more")])
 MIRRORS = pb.ListMirrorsReply(mirrors=[mirror(), mirror("far", health="ERROR", problem="no route")])
@@ -72,6 +88,34 @@ CASES: list[tuple[str, str, Message, Any, list[str]]] = [
         pb.CreateVolumeRequest(name="data", spans=[pb.Span(path="/dev/vdb")], dry_run=True),
         volume(),
         ["128 MiB"],
+    ),
+    (
+        "volume create data /dev/vdb --chunk auto",
+        "CreateVolume",
+        pb.CreateVolumeRequest(name="data", spans=[pb.Span(path="/dev/vdb")], chunk_auto=True),
+        volume(),
+        ["128 MiB"],
+    ),
+    (
+        "volume show chosen",
+        "GetVolume",
+        pb.GetVolumeRequest(name="chosen"),
+        chosen_volume(),
+        [
+            "chunk:       auto, 4 KiB: 99 writes",
+            "2.0 MiB/s now, 1.0 MiB/s on average",
+            "the live layer in 30.0 s, then grown; the pool in 2m",
+            "99 writes of 396 KiB in the running cycle and 3 before it",
+            "4.0 KiB      99  ****",
+            "layer 3 has chunks of 4 KiB: 99 writes",
+        ],
+    ),
+    (
+        "heatmap data --cycles 3",
+        "GetHeatMap",
+        pb.GetHeatMapRequest(volume="data", cycles=3),
+        heat_map(),
+        ["1.0 GiB", "untraced"],
     ),
     ("volume list", "ListVolumes", pb.ListVolumesRequest(), VOLUMES, ["data", "more", "128 MiB"]),
     (
