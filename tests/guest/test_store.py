@@ -88,3 +88,9 @@ def test_without_the_scrub_an_exception_that_never_was_comes_to_life(guest: Gues
         "live": True,
         "wrong chunks": [77],
     }
+
+
+def test_layers_of_different_chunk_sizes_stack_and_merge(guest: Guest) -> None:
+    found = guest.call("tests.guest.inside.mixed:stacked", 64, 4, 1024, 16, timeout=180)
+    assert found["merged"] == [True] * 4
+    assert all(found.values()), found

@@ -25,7 +25,8 @@ from control.volume import Volume
 from dm_tables.errors import Precondition
 from dm_tables.units import KIB, MIB, Bytes
 from tests.unit.test_forecast import mirror
-from tests.unit.test_trace import CHUNK, DEVNO, SIZE, Host, blocks, ready, serving
+from tests.unit.test_trace import CHUNK, DEVNO, SIZE, Host, blocks
+from tests.unit.test_trace_tracer import ready, serving
 
 REGION = SIZE // REGIONS
 """Bytes of a region of the heat map."""
