@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from control import VERSION
 from control.addresses import parse_address
 from control.records import CycleRecord
-from dm_tables.errors import Unavailable
+from dm_tables.errors import FrazilError, Unavailable
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2
 
@@ -59,30 +59,24 @@ class Exporter(Collector):
         self._totals = CycleTotals()
 
     def collect(self) -> Iterator[Metric]:
-        """For the registry."""
+        """For the registry. What cannot be had now is left out, the rest is there."""
         yield gauge("frazil_info", "This frazil.", "version", [((VERSION,), 1)])
+        for part in (self._of_pool, self._of_volumes, self._of_mirrors, self._of_replicas):
+            try:
+                yield from part()
+            except FrazilError as error:
+                log.warning("some metrics are left out: %s", error)
+
+    def _of_pool(self) -> Iterator[Metric]:
         pool = self._source.pool()
         yield gauge("frazil_pool_size_bytes", "Room of the pool.", "", [((), pool.size_bytes)])
         yield gauge("frazil_pool_free_bytes", "Room left in it.", "", [((), pool.free_bytes)])
-        yield from self._of_volumes(self._source.volumes())
-        yield from self._of_mirrors(self._source.mirrors())
-        yield from self._of_replicas(self._source.replicas())
 
-    def _of_volumes(self, volumes: list[pb.Volume]) -> Iterator[Metric]:
+    def _of_volumes(self) -> Iterator[Metric]:
+        volumes = self._source.volumes()
+
         def each(value: Callable[[pb.Volume], float]) -> Samples:
             return [((one.name,), value(one)) for one in volumes]
-
-        def live(value: Callable[[pb.AuxiliaryVolume], float]) -> Samples:
-            return [
-                ((one.name,), value(layer))
-                for one in volumes
-                for layer in one.layers
-                if layer.state == "live"
-            ]
-
-        def forecast(name: str) -> Samples:
-            found = [one for one in volumes if one.room.HasField(name)]
-            return [((one.name,), getattr(one.room, name)) for one in found]
 
         label = "volume"
         yield gauge("frazil_volume_size_bytes", "Its size.", label, each(lambda v: v.size_bytes))
@@ -93,73 +87,51 @@ class Exporter(Collector):
         rate = each(lambda v: v.room.average_bytes_per_second)
         name = "frazil_volume_dirty_rate_bytes"
         yield gauge(name, "By which the live layer fills in a second, on average.", label, rate)
-        used = live(lambda one: one.used_bytes)
-        yield gauge("frazil_layer_used_bytes", "Used of the live layer.", label, used)
-        size = live(lambda one: one.size_bytes)
-        yield gauge("frazil_layer_size_bytes", "Size of the live layer.", label, size)
-        chunk = live(lambda one: one.chunk_bytes)
-        yield gauge("frazil_layer_chunk_bytes", "Chunk size of the live layer.", label, chunk)
-        full = forecast("layer_full_seconds")
-        told = "Until the live layer is full at the present rate; absent: never."
-        yield gauge("frazil_layer_full_seconds", told, label, full)
-        told = "Until the pool is full at the present rate; absent: never."
-        yield gauge("frazil_pool_full_seconds", told, label, forecast("pool_full_seconds"))
-        totals = [(one.name, self._source.written(one.name)) for one in volumes]
+        written = {one.name: self._source.written(one.name) for one in volumes}
         told = "Writes of traced, ended cycles."
-        writes = [((name,), float(both[0])) for name, both in totals]
-        yield counter("frazil_volume_writes_total", told, label, writes)
-        told = "Bytes written in traced, ended cycles."
-        written = [((name,), float(both[1])) for name, both in totals]
-        yield counter("frazil_volume_written_bytes_total", told, label, written)
+        yield counter("frazil_volume_writes_total", told, label, each(lambda v: written[v.name][0]))
+        told, size = "Bytes of these writes.", each(lambda v: written[v.name][1])
+        yield counter("frazil_volume_written_bytes_total", told, label, size)
+        yield from _of_live_layers(volumes)
 
-    def _of_mirrors(self, mirrors: list[pb.Mirror]) -> Iterator[Metric]:
-        now = self._clock()
+    def _of_mirrors(self) -> Iterator[Metric]:
+        now, mirrors = self._clock(), self._source.mirrors()
 
-        def each(value: Callable[[pb.Mirror], float]) -> Samples:
-            return [((one.name, one.volume), value(one)) for one in mirrors]
-
-        def forecast(name: str) -> Samples:
-            found = [one for one in mirrors if one.forecast.HasField(name)]
-            return [((one.name, one.volume), getattr(one.forecast, name)) for one in found]
+        def each(
+            value: Callable[[pb.Mirror], float], has: Callable[[pb.Mirror], object] = lambda _: True
+        ) -> Samples:
+            return [((one.name, one.volume), value(one)) for one in mirrors if has(one)]
 
         label = "mirror volume"
         healthy = each(lambda m: m.health == "OK")
         yield gauge("frazil_mirror_healthy", "1: its health is OK.", label, healthy)
         running = each(lambda m: m.state == "running")
         yield gauge("frazil_mirror_running", "1: it was started.", label, running)
-        ages = [
-            ((one.name, one.volume), age(one.committed.frozen_at, now))
-            for one in mirrors
-            if one.committed.number
-        ]
+        ages = each(lambda m: age(m.committed.frozen_at, now), lambda m: m.committed.number)
         told = "Age of the instant that the replica holds; absent: it holds none."
         yield gauge("frazil_mirror_consistent_age_seconds", told, label, ages)
-        lacking = each(lambda m: m.lacking_bytes)
         told = "What the replica lacks and no layer holds."
+        lacking = each(lambda m: m.lacking_bytes)
         yield gauge("frazil_mirror_lacking_bytes", told, label, lacking)
-        coming = [
-            ((one.name, one.volume), float(one.forecast.bytes))
-            for one in mirrors
-            if one.HasField("forecast")
-        ]
+        coming = each(lambda m: m.forecast.bytes, lambda m: m.HasField("forecast"))
         yield gauge("frazil_mirror_next_cycle_bytes", "Forecast of its size.", label, coming)
         told = "Forecast of the age of the replica's instant right before the next commit."
-        yield gauge("frazil_mirror_next_lag_seconds", told, label, forecast("lag_seconds"))
-        pauses = [
-            ((one.name, one.volume), one.recent[0].freeze_pause_us / 1e6)
-            for one in mirrors
-            if one.recent
-        ]
+        lag = each(lambda m: m.forecast.lag_seconds, lambda m: m.forecast.HasField("lag_seconds"))
+        yield gauge("frazil_mirror_next_lag_seconds", told, label, lag)
         told = "How long the head stood still at the newest committed freeze."
+        pauses = each(lambda m: m.recent[0].freeze_pause_us / 1e6, lambda m: m.recent)
         yield gauge("frazil_mirror_pause_seconds", told, label, pauses)
+        yield from self._of_cycles(mirrors)
+
+    def _of_cycles(self, mirrors: list[pb.Mirror]) -> Iterator[Metric]:
         for one in mirrors:
             self._totals.add(one.name, self._source.cycles(one.name))
         for name, told, field in TOTALS:
-            samples = each(lambda m, field=field: self._totals.of(m.name, field))  # type: ignore[misc]
-            yield counter(name, told, label, samples)
+            sums = [((one.name, one.volume), self._totals.of(one.name, field)) for one in mirrors]
+            yield counter(name, told, "mirror volume", sums)
 
-    def _of_replicas(self, replicas: list[replica_pb2.ReplicaVolume]) -> Iterator[Metric]:
-        now = self._clock()
+    def _of_replicas(self) -> Iterator[Metric]:
+        now, replicas = self._clock(), self._source.replicas()
         ages = [
             ((one.name,), age(one.newest.frozen_at, now)) for one in replicas if one.newest.number
         ]
@@ -169,6 +141,32 @@ class Exporter(Collector):
         yield gauge("frazil_replica_generation", "Newest held here; 0: none.", "volume", numbers)
         sizes = [((one.name,), float(one.size_bytes)) for one in replicas]
         yield gauge("frazil_replica_size_bytes", "Size of the volume.", "volume", sizes)
+
+
+def _of_live_layers(volumes: list[pb.Volume]) -> Iterator[Metric]:
+    def each(value: Callable[[pb.AuxiliaryVolume], float]) -> Samples:
+        return [
+            ((one.name,), value(layer))
+            for one in volumes
+            for layer in one.layers
+            if layer.state == "live"
+        ]
+
+    def forecast(name: str) -> Samples:
+        found = [one for one in volumes if one.room.HasField(name)]
+        return [((one.name,), getattr(one.room, name)) for one in found]
+
+    label = "volume"
+    used = each(lambda layer: layer.used_bytes)
+    yield gauge("frazil_layer_used_bytes", "Used of the live layer.", label, used)
+    size = each(lambda layer: layer.size_bytes)
+    yield gauge("frazil_layer_size_bytes", "Size of the live layer.", label, size)
+    chunk = each(lambda layer: layer.chunk_bytes)
+    yield gauge("frazil_layer_chunk_bytes", "Chunk size of the live layer.", label, chunk)
+    told = "Until the live layer is full at the present rate; absent: never."
+    yield gauge("frazil_layer_full_seconds", told, label, forecast("layer_full_seconds"))
+    told = "Until the pool is full at the present rate; absent: never."
+    yield gauge("frazil_pool_full_seconds", told, label, forecast("pool_full_seconds"))
 
 
 TOTALS = (

@@ -32,12 +32,12 @@ def test_a_safe_size_is_at_least_what_was_asked(size: Bytes, chunk: Bytes, unit:
     assert size <= safe < size + 3 * unit
 
 
-@given(VOLUMES, CHUNKS, FREE, GRANULARITIES)
+@given(VOLUMES, CHUNKS, FREE, GRANULARITIES, st.integers(0, 1 << 45).map(Bytes))
 def test_a_new_one_fits_and_is_no_larger_than_it_can_need(
-    volume: Bytes, chunk: Bytes, free: Bytes, unit: Bytes
+    volume: Bytes, chunk: Bytes, free: Bytes, unit: Bytes, expected: Bytes
 ) -> None:
     try:
-        size = initial_size(volume, chunk, free, POLICY, granularity=unit)
+        size = initial_size(volume, chunk, free, POLICY, granularity=unit, expected=expected)
     except PoolFull:
         assert free < safe_size(Bytes(64 * MIB), chunk, granularity=unit)
         return

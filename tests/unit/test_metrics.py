@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from control.config import ConfigError, read
 from control.metrics import CannotServe, CycleTotals, Exporter, MetricsServer
 from control.records import CycleKind, CycleRecord
+from dm_tables.errors import NotFound
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2
 from tests.unit.cli_messages import NOON, host, mirror, replica, volume
@@ -101,6 +102,17 @@ def test_forecasts_that_there_are_and_those_that_are_not() -> None:
     assert found["frazil_volume_dirty_rate_bytes", "data"] == 5.5
     assert found["frazil_layer_used_bytes", "data"] == 1 << 20
     assert found["frazil_volume_written_bytes_total", "data"] == 45056
+
+
+def test_a_part_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Fake):
+        def pool(self) -> pb.Pool:
+            raise NotFound("the pool's disk is gone")
+
+    found = samples(registered(Broken(), NOON))
+    assert ("frazil_pool_free_bytes", "") not in found
+    assert ("frazil_replica_consistent_age_seconds", "kept") in found
+    assert "the pool's disk is gone" in caplog.text
 
 
 def test_names_follow_the_conventions() -> None:
