@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from control.blocks import BlockSet
 from control.pattern import CHUNKS, Pattern
 from control.units_text import human_size
 from dm_tables.units import KIB, MIB, SECTOR, Bytes
@@ -158,24 +157,3 @@ def _second(costs: Mapping[Bytes, float], best: Bytes) -> str:
         return "and no other fits"
     second = min(others, key=lambda chunk: costs[chunk])
     return f"before {named(second)}"
-
-
-WIDENED_AT_MOST = 1.05
-
-
-def image_chunk(fixed: Bytes, blocks: BlockSet) -> Bytes:
-    """In what chunks a set of blocks travels that comes from layers of any chunk sizes.
-
-    It follows from the set alone: a copy that is resumed after some of the layers were merged
-    must cut it the same way.
-
-    :param fixed: what was set for the volume; 0: the largest up to the default that hardly sends
-        more than the blocks.
-    """
-    if fixed:
-        return fixed
-    for chunk in reversed(CHUNKS[: CHUNKS.index(DEFAULT_CHUNK) + 1]):
-        widened = len(blocks.chunks(chunk)) * chunk
-        if widened <= WIDENED_AT_MOST * blocks.length:
-            return chunk
-    return CHUNKS[0]

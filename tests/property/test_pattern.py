@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from control.blocks import BLOCK, BlockSet
-from control.chunk_size import WIDENED_AT_MOST, choose, image_chunk, overhead
+from control.chunk_size import choose, overhead
 from control.forecast import CycleNow, forecast_cycle
 from control.pattern import CHUNKS, Pattern, borders, region_counts, touched_chunks
 from dm_tables.units import Bytes
@@ -62,15 +62,6 @@ def test_a_choice_never_costs_more_than_what_there_is(
     assert choice.chunk in CHUNKS
     assert 0 <= overhead(seen, choice.chunk) <= overhead(seen, now)
     assert choose(Bytes(0), choice.chunk, [seen]).chunk == choice.chunk
-
-
-@given(BLOCKS)
-def test_what_travels_for_a_set_is_little_more_than_the_set(numbers: set[int]) -> None:
-    made = of(numbers)
-    chunk = image_chunk(Bytes(0), made)
-    widened = sum(e.length for e in made.extents(chunk, Bytes(1 << 40)))
-    assert made.length <= widened <= WIDENED_AT_MOST * made.length
-    assert image_chunk(Bytes(0), BlockSet(made.serialise())) == chunk
 
 
 @given(

@@ -9,7 +9,7 @@ import pytest
 
 from bpf.layout import BUCKETS, Counters
 from control.blocks import BLOCK, BlockSet
-from control.chunk_size import DEFAULT_CHUNK, Choice, choose, image_chunk, overhead
+from control.chunk_size import DEFAULT_CHUNK, Choice, choose, overhead
 from control.pattern import CHUNKS, Pattern, pattern_of
 from dm_tables.units import KIB, MIB, Bytes
 
@@ -115,14 +115,3 @@ def test_a_size_whose_exceptions_fill_the_kernels_memory_is_not_taken() -> None:
     assert huge.chunks(choice.chunk) * 32 <= 64 * MIB
     assert "kernel memory" in choice.why
     assert choose(AUTO, Bytes(4 * KIB), [scattered(4 * KIB)]).chunk == 4 * KIB
-
-
-def test_scattered_blocks_travel_as_blocks_and_dense_ones_as_chunks() -> None:
-    few, dense = BlockSet(), BlockSet()
-    for number in range(100):
-        few.add(number * MIB, BLOCK)
-        dense.add(number * MIB, 256 * KIB)
-    assert image_chunk(Bytes(0), few) == BLOCK
-    assert image_chunk(Bytes(0), dense) == 64 * KIB
-    assert image_chunk(Bytes(MIB), few) == MIB
-    assert image_chunk(Bytes(0), BlockSet()) == 64 * KIB

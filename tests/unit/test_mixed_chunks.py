@@ -12,11 +12,13 @@ import pytest
 
 from control import cycle
 from control.blocks import BLOCK, BlockSet
+from control.config import Config
 from control.context import Context
 from control.copying import Copier
 from control.image import StackImage
 from control.limiter import RateLimiter
 from control.merge import merge
+from control.needed import needed_blocks
 from control.records import (
     GenerationRecord,
     LayerRecord,
@@ -44,6 +46,9 @@ LAYERS = (
     (16 * KIB, (12, 13, 256)),
 )
 """(chunk, chunks written) of layers 1 to 4; each overlaps others' chunks in part."""
+
+
+UNTRACED = SimpleNamespace(config=Config(), tracing=SimpleNamespace(blocks_of=lambda layer: None))
 
 
 class Source:
@@ -86,7 +91,7 @@ class Source:
         )  # fmt: skip
         generation = GenerationRecord("data", number, f"uuid-{number}", "", 1.0)
         copier = Copier(
-            cast(Context, None),
+            cast(Context, UNTRACED),
             cast(Volume, self),
             mirror,
             generation,
@@ -141,7 +146,7 @@ def test_a_catch_up_is_cut_the_same_after_some_of_its_layers_were_merged(source:
     lacking = BlockSet()
     for layer in source.layers[:2]:
         with source.reader(layer) as store:
-            lacking.add_chunks(store.changed(), layer.chunk)
+            lacking.update(needed_blocks(store, None))
     with ExitStack() as stack:
         before = list(source.delta(1, 5, stack).stretches())
         del source.layers[:2]
