@@ -14,6 +14,7 @@ import sqlite3
 import struct
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -258,11 +259,11 @@ def judged(log: list[Written], frozen: list[Frozen], traced: list[set[int]]) -> 
     freeze ended cannot be behind it. In between it may be in either.
     """
     possible: list[set[int]] = [set() for _ in traced]
+    downs, ups = [freeze.down for freeze in frozen], [freeze.up for freeze in frozen]
     missing, held = 0, 0
     for write in log:
-        low = sum(1 for freeze in frozen if freeze.down < write.asked)
-        high = sum(1 for freeze in frozen if freeze.up < write.done)
-        held += any(f.down < write.asked < f.up for f in frozen)
+        low, high = bisect_left(downs, write.asked), bisect_left(ups, write.done)
+        held += low > 0 and write.asked < ups[low - 1]
         blocks = set(range(write.first, write.last + 1))
         seen: set[int] = set()
         for generation in range(low, high + 1):
