@@ -26,6 +26,7 @@ class Cycle:
     copying: float
     lag: float
     verified: str
+    resumed: int
 
     @staticmethod
     def of(document: Mapping[str, Any]) -> Cycle:
@@ -46,6 +47,7 @@ class Cycle:
             copying=document["copy_ms"] / 1e3,
             lag=document["lag_ms"] / 1e3,
             verified=document["verified"],
+            resumed=document["resumed"],
         )
 
     @property

@@ -6,7 +6,7 @@ import json
 import signal
 from typing import Final
 
-from .cycles import MirrorNow
+from .cycles import Cycle, MirrorNow
 from .host import FrazilHost
 
 TAIL_LINES: Final = 2
@@ -30,6 +30,12 @@ class MirrorWatch:
         if not whole:
             return None
         return MirrorNow.of(json.loads(whole[-1])["mirrors"][0])
+
+    def midway(self, share: float, beyond: float = 0.0) -> Cycle | None:
+        """The cycle that is copying, if the share of it that was sent is between the two."""
+        now = self.now()
+        running = now.midway(share) if now else None
+        return running if running and running.done > beyond * running.total else None
 
     def close(self) -> None:
         """End it."""
