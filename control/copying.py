@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ from control.wire.deltas import Delta, ImageDelta
 from control.wire.extents import data_extents
 from control.wire.peers import Me, greet, peer_error
 from control.wire.send import SendProgress, send
-from dm_tables.errors import NotFound
+from dm_tables.errors import FrazilError, NotFound
 from proto.frazil.v1 import replica_pb2
 from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
 
@@ -84,8 +84,10 @@ class Copier:
         self.progress = CopyProgress()
         self.plan = cycle.plan_delta(mirror, generation, volume.layers)
 
-    def run(self) -> CopyResult:
+    def run(self, note: Callable[[], None] = lambda: None) -> CopyResult:
         """Bring the generation there and wait for its commit.
+
+        :param note: called now and then, and when the copy breaks off: ``progress`` is new.
 
         :raises FrazilError: see :func:`control.wire.send.send`; what is durable stays.
         """
@@ -97,7 +99,11 @@ class Copier:
             self._adopt_standing(stub)
             self.progress.started = time.monotonic()
             with ExitStack() as stack:
-                return self._send(stub, self._delta(stack))
+                try:
+                    return self._send(stub, self._delta(stack), note)
+                except FrazilError:
+                    note()
+                    raise
 
     def _adopt_standing(self, stub: ReplicaStub) -> None:
         """Plan from where the replica stands: a commit whose answer was lost still counts."""
@@ -128,14 +134,16 @@ class Copier:
             )
             self.plan = cycle.plan_delta(self.mirror, self.generation, self.volume.layers)
 
-    def _send(self, stub: ReplicaStub, delta: Delta) -> CopyResult:
+    def _send(self, stub: ReplicaStub, delta: Delta, note: Callable[[], None]) -> CopyResult:
         journal, name, uuid = self.context.journal, self.mirror.name, self.generation.uuid
         # A place in a store is none in an image: a catch-up is read again up to the replica's.
         kept = self.plan.kind is not CycleKind.CATCH_UP
         saved = journal.checkpoint(name, uuid) if kept else None
 
         def keep(mark: Checkpoint) -> None:
-            journal.save_checkpoint(name, uuid, mark.ordinal, mark.position, mark.digest)
+            if kept:
+                journal.save_checkpoint(name, uuid, mark.ordinal, mark.position, mark.digest)
+            note()
 
         result = send(
             stub,
@@ -144,7 +152,7 @@ class Copier:
             checkpoint=Checkpoint(*saved) if saved else None,
             limiter=self.limiter,
             on_progress=self._progressed,
-            on_checkpoint=keep if kept else None,
+            on_checkpoint=keep,
             cancel=self.cancel,
             compress=self.context.config.copy.compress,
             stall_seconds=self.context.config.copy.stall,

@@ -256,7 +256,7 @@ class MirrorWorker(threading.Thread):
         )
         cycle = self._begin(copier, generation, earlier)
         with self.volume.hold(generation.number):
-            result = copier.run()
+            result = copier.run(lambda: self._note_sent(cycle, copier))
             cycle = dataclasses.replace(
                 cycle,
                 state="committed",
@@ -274,6 +274,11 @@ class MirrorWorker(threading.Thread):
                 self._verify(cycle)
         self._committed()
         self.now = Now()
+
+    def _note_sent(self, cycle: CycleRecord, copier: Copier) -> None:
+        """What was sent counts, also when the copy breaks off and goes on later."""
+        sent = cycle.sent_bytes + copier.progress.sent
+        self.context.journal.save_cycle(dataclasses.replace(cycle, sent_bytes=sent))
 
     def _begin(
         self, copier: Copier, generation: GenerationRecord, earlier: CycleRecord | None

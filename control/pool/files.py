@@ -41,7 +41,10 @@ class FileObject:
 
     def size(self) -> Bytes:
         """See :meth:`PoolObject.size`."""
-        return Bytes(self._existing().stat().st_size)
+        try:
+            return Bytes(self.path.stat().st_size)
+        except FileNotFoundError:
+            raise PoolObjectMissing(self.pool.location, self.name) from None
 
     def attach(self) -> str:
         """See :meth:`PoolObject.attach`."""

@@ -121,12 +121,12 @@ def send(
         sending.start(stub)
         while True:
             event = sending.wait(cancel, stall_seconds, peer)
+            if on_progress is not None:
+                on_progress(sending.progress())
             if event is not None:
                 done = sending.handle(event, on_checkpoint, peer)
                 if done is not None:
                     return done
-            if on_progress is not None:
-                on_progress(sending.progress())
     finally:
         sending.close()
 
