@@ -182,10 +182,3 @@ class Writer:
         """Let go of the head."""
         self.ask("quit")
         self.process.wait()
-
-
-def window_of(cycle: Cycle) -> Window:
-    """When a cycle's generation was frozen: its time, widened by the pause."""
-    slack = 0.0005
-    first, last = cycle.frozen_at - cycle.pause - slack, cycle.frozen_at + cycle.pause + slack
-    return Window(int(first * 1e9), int(last * 1e9))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pair import MIB, Pair, Volume, window_of
+from tests.pair import MIB, Pair, Volume
 from tests.workload.judge import EVERYTHING
 from vagrant.cluster import Application
 from vagrant.cluster.cycles import Cycle
@@ -54,11 +54,11 @@ def test_application_survives_on_the_replica(pair: Pair) -> None:
     replica.frazil("replica", "mount", "app", COPY)
     device = replica.guest.run(["findmnt", "-no", "SOURCE", COPY]).text
     replica.guest.run(["e2fsck", "-f", "-n", device])
-    verdict = evidence.judge(replica.guest, COPY, window_of(before[newest]))
+    verdict = evidence.judge(replica.guest, COPY, before[newest].window)
     assert verdict.faults == []
     assert verdict.newest > 0
     # The negative control: the same content is wrong for any other freeze.
-    later = evidence.judge(replica.guest, COPY, window_of(torn))
+    later = evidence.judge(replica.guest, COPY, torn.window)
     assert later.faults
 
     source.guest.restart()
@@ -72,6 +72,6 @@ def test_application_survives_on_the_replica(pair: Pair) -> None:
     assert done
     assert {cycle.kind for cycle in volume.now().recent if cycle.generation > 1} == {"delta"}
     # Mounted all the time, while newer generations came in and were merged.
-    still = evidence.judge(replica.guest, COPY, window_of(before[newest]))
+    still = evidence.judge(replica.guest, COPY, before[newest].window)
     assert still.faults == []
     assert still.newest == verdict.newest

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e_vagrant.hosts import COPY, Hosts, Writer
-from tests.pair import window_of
 from tests.workload.judge import Window
 
 
@@ -62,7 +61,7 @@ def test_the_replica_is_one_instant_of_all_that(hosts: Hosts, writer: Writer) ->
     finally:
         hosts.remote.run("frazil replica unmount data")
     writer.stop()
-    assert writer.faults(found, window_of(cycle)) == []
+    assert writer.faults(found, cycle.window) == []
     assert len(found["found"]) > 5
     # The negative control: it is no instant of before there was anything.
     assert writer.faults(found, Window(0, 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.e2e_vagrant.hosts import COPY, MIRROR, Hosts
-from tests.pair import window_of
 from vagrant.cluster.cycles import Cycle
 
 
@@ -31,9 +30,9 @@ def test_halt_by_force(hosts: Hosts) -> None:
     remote.run("frazil replica unmount data")
 
     hosts.plug_in("local")
-    assert writer.faults(found, window_of(seen[newest])) == []
+    assert writer.faults(found, seen[newest].window) == []
     assert len(found["found"]) > 5
-    assert writer.faults(found, window_of(torn)), "the control: it is no other instant"
+    assert writer.faults(found, torn.window), "the control: it is no other instant"
     assert writer.faults(writer.found_at(hosts.local, "/srv/data")) == []
 
     hosts.local.run(f"frazil mirror set {MIRROR} --rate none")

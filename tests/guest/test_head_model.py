@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pair import MIB, SECTOR, Pair, Volume, Writer, window_of
+from tests.pair import MIB, SECTOR, Pair, Volume, Writer
 from tests.workload.judge import Window
 from vagrant.cluster.cycles import Cycle
 
@@ -42,14 +42,14 @@ class Story:
             certain, possible = frozenset(places["certain"]), frozenset(places["possible"])
             assert certain <= table <= possible
             assert cycle.chunks == len(table)
-        self.previous = window_of(cycle)
+        self.previous = cycle.window
 
     def live_cycle(self) -> None:
         """The writer goes on through the freeze and the copy."""
         self.writer.ask("start", pause=0.15)
         cycle = self.volume.sync()
         assert self.writer.ask("stop")["failed"] == ""
-        window = window_of(cycle)
+        window = cycle.window
         assert self.writer.faults_of(self.volume.frozen(cycle.generation), window) == []
         frozen = self.volume.frozen_digest(cycle.generation)
         assert self.volume.replica_digest(cycle.generation) == frozen

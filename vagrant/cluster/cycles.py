@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+from tests.workload.judge import Window
+
+SLACK: Final = 0.0005
+"""Seconds: more than a clock's reading is rounded by, less than any write takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,16 @@ class Cycle:
     lag: float
     verified: str
     resumed: int
+
+    @property
+    def window(self) -> Window:
+        """When its generation was frozen, on the source's clock.
+
+        ``frozen_at`` is taken while the head is suspended: what had not begun by then cannot
+        be in, and what was acknowledged a whole pause earlier must be.
+        """
+        first, last = self.frozen_at - self.pause - SLACK, self.frozen_at + SLACK
+        return Window(int(first * 1e9), int(last * 1e9))
 
     @staticmethod
     def of(document: Mapping[str, Any]) -> Cycle:

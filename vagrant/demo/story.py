@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from control.units_text import human_size
-from tests.workload.judge import Window
 from vagrant.cluster import Application, Certificates, FrazilHost, HostSettings, start_all
 from vagrant.cluster.application import Evidence, Verdict
-from vagrant.cluster.cycles import Cycle, MirrorNow, seconds_of
+from vagrant.cluster.cycles import Cycle, MirrorNow
 from vagrant.cluster.watch import MirrorWatch
 from vagrant.lab import Guest, Lab
 
@@ -165,15 +164,16 @@ def judge(demo: Demo, committed: int) -> Verdict:
     screen.phase("The replica: its last committed generation")
     shell(demo, replica.guest, f"mkdir -p {COPY}")
     run(demo, replica, f"replica mount {VOLUME} {COPY}")
-    newest = replica.json("replica", "show", VOLUME)["newest"]
-    number = newest["number"]
+    number = replica.json("replica", "show", VOLUME)["newest"]["number"]
     demo.check(number == committed, f"generation {number} is there, whole, and none newer")
     device = replica.guest.run(["findmnt", "-no", "SOURCE", COPY]).text
     fsck = replica.guest.run(["e2fsck", "-f", "-n", device], check=False)
     demo.check(fsck.code == 0, f"e2fsck -f -n {device}: clean")
     sums = check_library(demo)
     demo.evidence = demo.application.evidence()
-    verdict = demo.evidence.judge(replica.guest, COPY, _window(demo, newest))
+    if number not in demo.seen:
+        raise DemoFailed(f"generation {number} is at the replica, and was never seen at the source")
+    verdict = demo.evidence.judge(replica.guest, COPY, demo.seen[number].window)
     _show_verdict(demo, verdict, sums)
     return verdict
 
@@ -184,15 +184,6 @@ def check_library(demo: Demo) -> tuple[int, bool]:
     guest.put(demo.sums, "/run/sums")
     done = guest.run(f"cd {COPY} && b2sum -c --quiet /run/sums", check=False)
     return demo.sums.count(b"\n"), done.code == 0
-
-
-def _window(demo: Demo, newest: dict[str, Any]) -> Window:
-    """When the generation was frozen: its time, widened by the pause."""
-    cycle = demo.seen.get(newest["number"])
-    pause = cycle.pause if cycle else 0.0
-    frozen_at = seconds_of(newest["frozen_at"])
-    slack = 0.001
-    return Window(int((frozen_at - pause - slack) * 1e9), int((frozen_at + pause + slack) * 1e9))
 
 
 def _show_verdict(demo: Demo, verdict: Verdict, sums: tuple[int, bool]) -> None:
