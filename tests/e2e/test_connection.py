@@ -39,8 +39,9 @@ def finished(volume: Volume) -> Cycle:
     return cycle
 
 
-def test_partition_in_the_middle_of_a_copy(pair: Pair) -> None:
-    volume = pair.volume("net", SIZE)
+def test_partition_in_the_middle_of_a_copy(shared_pair: Pair) -> None:
+    pair = shared_pair
+    volume = pair.volume("net", SIZE, disk="d0")
     half_copied(volume)
     pair.lab.partition(pair.source.guest, pair.replica.guest)
     pair.source.until("the mirror notices", lambda: volume.now().problem)
@@ -52,8 +53,9 @@ def test_partition_in_the_middle_of_a_copy(pair: Pair) -> None:
     assert SIZE <= cycle.sent < SIZE * 1.5
 
 
-def test_replica_killed_in_the_middle_of_a_copy(pair: Pair) -> None:
-    volume = pair.volume("killed", SIZE)
+def test_replica_killed_in_the_middle_of_a_copy(shared_pair: Pair) -> None:
+    pair = shared_pair
+    volume = pair.volume("there", SIZE, disk="d1")
     half_copied(volume)
     pair.replica.kill()
     pair.source.until("the mirror notices", lambda: volume.now().problem)
@@ -63,8 +65,9 @@ def test_replica_killed_in_the_middle_of_a_copy(pair: Pair) -> None:
     assert SIZE <= cycle.sent < SIZE * 1.5
 
 
-def test_source_killed_in_the_middle_of_a_copy(pair: Pair) -> None:
-    volume = pair.volume("killed", SIZE)
+def test_source_killed_in_the_middle_of_a_copy(shared_pair: Pair) -> None:
+    pair = shared_pair
+    volume = pair.volume("here", SIZE, disk="d2")
     half_copied(volume)
     pair.source.kill()
     pair.source.start()
@@ -73,8 +76,9 @@ def test_source_killed_in_the_middle_of_a_copy(pair: Pair) -> None:
     assert cycle.sent < SIZE * 1.5
 
 
-def test_rate_changes_while_the_copy_runs(pair: Pair) -> None:
-    volume = pair.volume("rate", SIZE)
+def test_rate_changes_while_the_copy_runs(shared_pair: Pair) -> None:
+    pair = shared_pair
+    volume = pair.volume("rate", SIZE, disk="d3")
     half_copied(volume)
     pair.source.frazil("mirror", "set", "rate", "--rate", "50KB/s")
     # What was let through before is still on its way.
