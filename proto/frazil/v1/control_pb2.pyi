@@ -172,6 +172,138 @@ class RoomForecast(_message.Message):
     pool_full_seconds: float
     def __init__(self, dirty_bytes_per_second: _Optional[float] = ..., average_bytes_per_second: _Optional[float] = ..., layer_full_seconds: _Optional[float] = ..., pool_full_seconds: _Optional[float] = ...) -> None: ...
 
+class GrowVolumeRequest(_message.Message):
+    __slots__ = ("name", "spans", "dry_run")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    dry_run: bool
+    def __init__(self, name: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class ActivateVolumeRequest(_message.Message):
+    __slots__ = ("name", "force")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    force: bool
+    def __init__(self, name: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class DemoteRequest(_message.Message):
+    __slots__ = ("name", "identity", "force")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    identity: str
+    force: bool
+    def __init__(self, name: _Optional[str] = ..., identity: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class Group(_message.Message):
+    __slots__ = ("name", "volumes", "consistency", "policy", "quorum", "hooks", "mirrors", "newest", "freeze_pause_us", "problem", "implicit", "fencing")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_FIELD_NUMBER: _ClassVar[int]
+    HOOKS_FIELD_NUMBER: _ClassVar[int]
+    MIRRORS_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_PAUSE_US_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    IMPLICIT_FIELD_NUMBER: _ClassVar[int]
+    FENCING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    volumes: _containers.RepeatedScalarFieldContainer[str]
+    consistency: str
+    policy: str
+    quorum: int
+    hooks: Hooks
+    mirrors: _containers.RepeatedScalarFieldContainer[str]
+    newest: _replica_pb2.Generation
+    freeze_pause_us: int
+    problem: str
+    implicit: bool
+    fencing: str
+    def __init__(self, name: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., consistency: _Optional[str] = ..., policy: _Optional[str] = ..., quorum: _Optional[int] = ..., hooks: _Optional[_Union[Hooks, _Mapping]] = ..., mirrors: _Optional[_Iterable[str]] = ..., newest: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., freeze_pause_us: _Optional[int] = ..., problem: _Optional[str] = ..., implicit: _Optional[bool] = ..., fencing: _Optional[str] = ...) -> None: ...
+
+class Hooks(_message.Message):
+    __slots__ = ("before", "before_ms", "after", "after_ms")
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_MS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    before: _containers.RepeatedScalarFieldContainer[str]
+    before_ms: int
+    after: _containers.RepeatedScalarFieldContainer[str]
+    after_ms: int
+    def __init__(self, before: _Optional[_Iterable[str]] = ..., before_ms: _Optional[int] = ..., after: _Optional[_Iterable[str]] = ..., after_ms: _Optional[int] = ...) -> None: ...
+
+class CreateGroupRequest(_message.Message):
+    __slots__ = ("name", "volumes", "consistency", "policy", "quorum", "hooks", "fencing")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_FIELD_NUMBER: _ClassVar[int]
+    HOOKS_FIELD_NUMBER: _ClassVar[int]
+    FENCING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    volumes: _containers.RepeatedScalarFieldContainer[str]
+    consistency: str
+    policy: str
+    quorum: int
+    hooks: Hooks
+    fencing: str
+    def __init__(self, name: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., consistency: _Optional[str] = ..., policy: _Optional[str] = ..., quorum: _Optional[int] = ..., hooks: _Optional[_Union[Hooks, _Mapping]] = ..., fencing: _Optional[str] = ...) -> None: ...
+
+class ListGroupsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListGroupsReply(_message.Message):
+    __slots__ = ("groups",)
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[Group]
+    def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ...) -> None: ...
+
+class GetGroupRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class UpdateGroupRequest(_message.Message):
+    __slots__ = ("name", "add", "remove", "consistency", "policy", "quorum", "hooks", "fencing")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADD_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_FIELD_NUMBER: _ClassVar[int]
+    HOOKS_FIELD_NUMBER: _ClassVar[int]
+    FENCING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    add: _containers.RepeatedScalarFieldContainer[str]
+    remove: _containers.RepeatedScalarFieldContainer[str]
+    consistency: str
+    policy: str
+    quorum: int
+    hooks: Hooks
+    fencing: str
+    def __init__(self, name: _Optional[str] = ..., add: _Optional[_Iterable[str]] = ..., remove: _Optional[_Iterable[str]] = ..., consistency: _Optional[str] = ..., policy: _Optional[str] = ..., quorum: _Optional[int] = ..., hooks: _Optional[_Union[Hooks, _Mapping]] = ..., fencing: _Optional[str] = ...) -> None: ...
+
+class RemoveGroupRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RemoveGroupReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetHeatMapRequest(_message.Message):
     __slots__ = ("volume", "cycles")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
@@ -353,7 +485,7 @@ class FreezeTableSummary(_message.Message):
     def __init__(self, volume: _Optional[str] = ..., sequence: _Optional[int] = ..., state: _Optional[str] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., changed_chunks: _Optional[int] = ..., changed_bytes: _Optional[int] = ..., read_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateMirrorRequest(_message.Message):
-    __slots__ = ("name", "volume", "peer", "replica_volume", "interval_ms", "rate_bytes", "start", "on_demand", "plaintext", "verify")
+    __slots__ = ("name", "volume", "peer", "replica_volume", "interval_ms", "rate_bytes", "start", "on_demand", "plaintext", "verify", "group", "schedule", "rpo_ms", "window")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
@@ -364,6 +496,10 @@ class CreateMirrorRequest(_message.Message):
     ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
     PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
     VERIFY_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    RPO_MS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     volume: str
     peer: str
@@ -374,7 +510,11 @@ class CreateMirrorRequest(_message.Message):
     on_demand: bool
     plaintext: bool
     verify: bool
-    def __init__(self, name: _Optional[str] = ..., volume: _Optional[str] = ..., peer: _Optional[str] = ..., replica_volume: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., start: _Optional[bool] = ..., on_demand: _Optional[bool] = ..., plaintext: _Optional[bool] = ..., verify: _Optional[bool] = ...) -> None: ...
+    group: str
+    schedule: str
+    rpo_ms: int
+    window: str
+    def __init__(self, name: _Optional[str] = ..., volume: _Optional[str] = ..., peer: _Optional[str] = ..., replica_volume: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., start: _Optional[bool] = ..., on_demand: _Optional[bool] = ..., plaintext: _Optional[bool] = ..., verify: _Optional[bool] = ..., group: _Optional[str] = ..., schedule: _Optional[str] = ..., rpo_ms: _Optional[int] = ..., window: _Optional[str] = ...) -> None: ...
 
 class ListMirrorsRequest(_message.Message):
     __slots__ = ()
@@ -399,20 +539,26 @@ class WatchMirrorsRequest(_message.Message):
     def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class UpdateMirrorRequest(_message.Message):
-    __slots__ = ("name", "interval_ms", "rate_bytes", "on_demand", "peer", "verify")
+    __slots__ = ("name", "interval_ms", "rate_bytes", "on_demand", "peer", "verify", "schedule", "rpo_ms", "window")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     RATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     VERIFY_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    RPO_MS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     interval_ms: int
     rate_bytes: int
     on_demand: bool
     peer: str
     verify: bool
-    def __init__(self, name: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., peer: _Optional[str] = ..., verify: _Optional[bool] = ...) -> None: ...
+    schedule: str
+    rpo_ms: int
+    window: str
+    def __init__(self, name: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., peer: _Optional[str] = ..., verify: _Optional[bool] = ..., schedule: _Optional[str] = ..., rpo_ms: _Optional[int] = ..., window: _Optional[str] = ...) -> None: ...
 
 class StartMirrorRequest(_message.Message):
     __slots__ = ("name", "whole")
@@ -455,15 +601,29 @@ class RemoveMirrorReply(_message.Message):
     def __init__(self) -> None: ...
 
 class VerifyRequest(_message.Message):
-    __slots__ = ("mirror", "block_bytes")
+    __slots__ = ("mirror", "block_bytes", "repair", "rate_bytes", "resume")
     MIRROR_FIELD_NUMBER: _ClassVar[int]
     BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
+    RATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     mirror: str
     block_bytes: int
-    def __init__(self, mirror: _Optional[str] = ..., block_bytes: _Optional[int] = ...) -> None: ...
+    repair: bool
+    rate_bytes: int
+    resume: bool
+    def __init__(self, mirror: _Optional[str] = ..., block_bytes: _Optional[int] = ..., repair: _Optional[bool] = ..., rate_bytes: _Optional[int] = ..., resume: _Optional[bool] = ...) -> None: ...
+
+class SwitchOverRequest(_message.Message):
+    __slots__ = ("mirror", "reverse_peer")
+    MIRROR_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_PEER_FIELD_NUMBER: _ClassVar[int]
+    mirror: str
+    reverse_peer: str
+    def __init__(self, mirror: _Optional[str] = ..., reverse_peer: _Optional[str] = ...) -> None: ...
 
 class Mirror(_message.Message):
-    __slots__ = ("name", "volume", "peer", "replica_volume", "state", "phase", "health", "problem", "interval_ms", "rate_bytes", "on_demand", "plaintext", "verify", "committed", "lag_ms", "current", "recent", "lacking_bytes", "next_attempt", "forecast")
+    __slots__ = ("name", "volume", "peer", "replica_volume", "state", "phase", "health", "problem", "interval_ms", "rate_bytes", "on_demand", "plaintext", "verify", "committed", "lag_ms", "current", "recent", "lacking_bytes", "next_attempt", "forecast", "group", "members", "schedule", "rpo_ms", "window", "counts")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
@@ -484,6 +644,12 @@ class Mirror(_message.Message):
     LACKING_BYTES_FIELD_NUMBER: _ClassVar[int]
     NEXT_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FORECAST_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    RPO_MS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     volume: str
     peer: str
@@ -504,7 +670,27 @@ class Mirror(_message.Message):
     lacking_bytes: int
     next_attempt: _timestamp_pb2.Timestamp
     forecast: CycleForecast
-    def __init__(self, name: _Optional[str] = ..., volume: _Optional[str] = ..., peer: _Optional[str] = ..., replica_volume: _Optional[str] = ..., state: _Optional[str] = ..., phase: _Optional[str] = ..., health: _Optional[str] = ..., problem: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., plaintext: _Optional[bool] = ..., verify: _Optional[bool] = ..., committed: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., lag_ms: _Optional[int] = ..., current: _Optional[_Union[Cycle, _Mapping]] = ..., recent: _Optional[_Iterable[_Union[Cycle, _Mapping]]] = ..., lacking_bytes: _Optional[int] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., forecast: _Optional[_Union[CycleForecast, _Mapping]] = ...) -> None: ...
+    group: str
+    members: _containers.RepeatedCompositeFieldContainer[MirrorMember]
+    schedule: str
+    rpo_ms: int
+    window: str
+    counts: bool
+    def __init__(self, name: _Optional[str] = ..., volume: _Optional[str] = ..., peer: _Optional[str] = ..., replica_volume: _Optional[str] = ..., state: _Optional[str] = ..., phase: _Optional[str] = ..., health: _Optional[str] = ..., problem: _Optional[str] = ..., interval_ms: _Optional[int] = ..., rate_bytes: _Optional[int] = ..., on_demand: _Optional[bool] = ..., plaintext: _Optional[bool] = ..., verify: _Optional[bool] = ..., committed: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., lag_ms: _Optional[int] = ..., current: _Optional[_Union[Cycle, _Mapping]] = ..., recent: _Optional[_Iterable[_Union[Cycle, _Mapping]]] = ..., lacking_bytes: _Optional[int] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., forecast: _Optional[_Union[CycleForecast, _Mapping]] = ..., group: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MirrorMember, _Mapping]]] = ..., schedule: _Optional[str] = ..., rpo_ms: _Optional[int] = ..., window: _Optional[str] = ..., counts: _Optional[bool] = ...) -> None: ...
+
+class MirrorMember(_message.Message):
+    __slots__ = ("volume", "replica_volume", "committed", "lacking_bytes", "state")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_VOLUME_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    LACKING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    replica_volume: str
+    committed: _replica_pb2.Generation
+    lacking_bytes: int
+    state: str
+    def __init__(self, volume: _Optional[str] = ..., replica_volume: _Optional[str] = ..., committed: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., lacking_bytes: _Optional[int] = ..., state: _Optional[str] = ...) -> None: ...
 
 class CycleForecast(_message.Message):
     __slots__ = ("bytes", "freeze_seconds", "commit_seconds", "lag_seconds", "falling_behind")
@@ -593,12 +779,14 @@ class GetReplicaRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class AttachReplicaRequest(_message.Message):
-    __slots__ = ("name", "generation")
+    __slots__ = ("name", "generation", "writable")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    WRITABLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     generation: int
-    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+    writable: bool
+    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., writable: _Optional[bool] = ...) -> None: ...
 
 class AttachedReplica(_message.Message):
     __slots__ = ("device", "generation")
@@ -609,12 +797,14 @@ class AttachedReplica(_message.Message):
     def __init__(self, device: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ...) -> None: ...
 
 class DetachReplicaRequest(_message.Message):
-    __slots__ = ("name", "generation")
+    __slots__ = ("name", "generation", "writable")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    WRITABLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     generation: int
-    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+    writable: bool
+    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., writable: _Optional[bool] = ...) -> None: ...
 
 class DetachReplicaReply(_message.Message):
     __slots__ = ()
@@ -629,6 +819,32 @@ class RemoveReplicaRequest(_message.Message):
 class RemoveReplicaReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class SetRetentionRequest(_message.Message):
+    __slots__ = ("name", "retention")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    retention: _replica_pb2.Retention
+    def __init__(self, name: _Optional[str] = ..., retention: _Optional[_Union[_replica_pb2.Retention, _Mapping]] = ...) -> None: ...
+
+class SeedReplicaRequest(_message.Message):
+    __slots__ = ("name", "spans", "identity")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    spans: _containers.RepeatedCompositeFieldContainer[Span]
+    identity: str
+    def __init__(self, name: _Optional[str] = ..., spans: _Optional[_Iterable[_Union[Span, _Mapping]]] = ..., identity: _Optional[str] = ...) -> None: ...
+
+class PromoteRequest(_message.Message):
+    __slots__ = ("name", "force")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    force: bool
+    def __init__(self, name: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class WatchEventsRequest(_message.Message):
     __slots__ = ("since", "follow")

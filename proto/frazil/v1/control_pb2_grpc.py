@@ -60,6 +60,21 @@ class ControlStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveVolumeRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.FromString,
                 _registered_method=True)
+        self.GrowVolume = channel.unary_unary(
+                '/frazil.v1.Control/GrowVolume',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.GrowVolumeRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Volume.FromString,
+                _registered_method=True)
+        self.ActivateVolume = channel.unary_unary(
+                '/frazil.v1.Control/ActivateVolume',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.ActivateVolumeRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Volume.FromString,
+                _registered_method=True)
+        self.Demote = channel.unary_stream(
+                '/frazil.v1.Control/Demote',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.DemoteRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.FromString,
+                _registered_method=True)
         self.FreezeTable = channel.unary_stream(
                 '/frazil.v1.Control/FreezeTable',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.FreezeTableRequest.SerializeToString,
@@ -74,6 +89,31 @@ class ControlStub:
                 '/frazil.v1.Control/GetHeatMap',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetHeatMapRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.HeatMap.FromString,
+                _registered_method=True)
+        self.CreateGroup = channel.unary_unary(
+                '/frazil.v1.Control/CreateGroup',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.CreateGroupRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Group.FromString,
+                _registered_method=True)
+        self.ListGroups = channel.unary_unary(
+                '/frazil.v1.Control/ListGroups',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListGroupsRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListGroupsReply.FromString,
+                _registered_method=True)
+        self.GetGroup = channel.unary_unary(
+                '/frazil.v1.Control/GetGroup',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetGroupRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Group.FromString,
+                _registered_method=True)
+        self.UpdateGroup = channel.unary_unary(
+                '/frazil.v1.Control/UpdateGroup',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.UpdateGroupRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Group.FromString,
+                _registered_method=True)
+        self.RemoveGroup = channel.unary_unary(
+                '/frazil.v1.Control/RemoveGroup',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveGroupRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveGroupReply.FromString,
                 _registered_method=True)
         self.CreateMirror = channel.unary_unary(
                 '/frazil.v1.Control/CreateMirror',
@@ -130,6 +170,11 @@ class ControlStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.FromString,
                 _registered_method=True)
+        self.SwitchOver = channel.unary_stream(
+                '/frazil.v1.Control/SwitchOver',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.SwitchOverRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.FromString,
+                _registered_method=True)
         self.ListReplicas = channel.unary_unary(
                 '/frazil.v1.Control/ListReplicas',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasRequest.SerializeToString,
@@ -154,6 +199,21 @@ class ControlStub:
                 '/frazil.v1.Control/RemoveReplica',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveReplicaRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveReplicaReply.FromString,
+                _registered_method=True)
+        self.SetRetention = channel.unary_unary(
+                '/frazil.v1.Control/SetRetention',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.SetRetentionRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.FromString,
+                _registered_method=True)
+        self.SeedReplica = channel.unary_unary(
+                '/frazil.v1.Control/SeedReplica',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.SeedReplicaRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.FromString,
+                _registered_method=True)
+        self.Promote = channel.unary_stream(
+                '/frazil.v1.Control/Promote',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.PromoteRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.FromString,
                 _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/frazil.v1.Control/WatchEvents',
@@ -196,6 +256,28 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GrowVolume(self, request, context):
+        """Between two cycles, with the head in use: more spans, or longer ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateVolume(self, request, context):
+        """Gives the head of a fenced volume to applications after all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Demote(self, request, context):
+        """Makes a replica of a source: its head goes; what is above the newest generation that another
+        host has is kept as a recovery point.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FreezeTable(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -212,6 +294,37 @@ class ControlServicer:
     def GetHeatMap(self, request, context):
         """Where a volume is written, cycle by cycle.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGroups(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateGroup(self, request, context):
+        """Members join and leave between cycles; settings hold from the next freeze on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -284,6 +397,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SwitchOver(self, request, context):
+        """A planned change of roles: last cycle, this side becomes the replica, the other the source.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListReplicas(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -311,6 +431,26 @@ class ControlServicer:
 
     def RemoveReplica(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRetention(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SeedReplica(self, request, context):
+        """Lets a first copy build on content that is here already: only what differs is sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Promote(self, request, context):
+        """A writable head on what is committed here, within seconds: this host is the source now.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -349,6 +489,21 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveVolumeRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.SerializeToString,
             ),
+            'GrowVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrowVolume,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.GrowVolumeRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Volume.SerializeToString,
+            ),
+            'ActivateVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateVolume,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.ActivateVolumeRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Volume.SerializeToString,
+            ),
+            'Demote': grpc.unary_stream_rpc_method_handler(
+                    servicer.Demote,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.DemoteRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.SerializeToString,
+            ),
             'FreezeTable': grpc.unary_stream_rpc_method_handler(
                     servicer.FreezeTable,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.FreezeTableRequest.FromString,
@@ -363,6 +518,31 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.GetHeatMap,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetHeatMapRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.HeatMap.SerializeToString,
+            ),
+            'CreateGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGroup,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.CreateGroupRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Group.SerializeToString,
+            ),
+            'ListGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroups,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListGroupsRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListGroupsReply.SerializeToString,
+            ),
+            'GetGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGroup,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetGroupRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Group.SerializeToString,
+            ),
+            'UpdateGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateGroup,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.UpdateGroupRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Group.SerializeToString,
+            ),
+            'RemoveGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveGroup,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveGroupRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveGroupReply.SerializeToString,
             ),
             'CreateMirror': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateMirror,
@@ -419,6 +599,11 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.VerifyRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.SerializeToString,
             ),
+            'SwitchOver': grpc.unary_stream_rpc_method_handler(
+                    servicer.SwitchOver,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.SwitchOverRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.SerializeToString,
+            ),
             'ListReplicas': grpc.unary_unary_rpc_method_handler(
                     servicer.ListReplicas,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasRequest.FromString,
@@ -443,6 +628,21 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RemoveReplica,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveReplicaRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.RemoveReplicaReply.SerializeToString,
+            ),
+            'SetRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRetention,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.SetRetentionRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.SerializeToString,
+            ),
+            'SeedReplica': grpc.unary_unary_rpc_method_handler(
+                    servicer.SeedReplica,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.SeedReplicaRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.SerializeToString,
+            ),
+            'Promote': grpc.unary_stream_rpc_method_handler(
+                    servicer.Promote,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.PromoteRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.Progress.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -596,6 +796,87 @@ class Control:
             _registered_method=True)
 
     @staticmethod
+    def GrowVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/GrowVolume',
+            proto_dot_frazil_dot_v1_dot_control__pb2.GrowVolumeRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.Volume.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/ActivateVolume',
+            proto_dot_frazil_dot_v1_dot_control__pb2.ActivateVolumeRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.Volume.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Demote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/frazil.v1.Control/Demote',
+            proto_dot_frazil_dot_v1_dot_control__pb2.DemoteRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.Progress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def FreezeTable(request,
             target,
             options=(),
@@ -666,6 +947,141 @@ class Control:
             '/frazil.v1.Control/GetHeatMap',
             proto_dot_frazil_dot_v1_dot_control__pb2.GetHeatMapRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_control__pb2.HeatMap.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/CreateGroup',
+            proto_dot_frazil_dot_v1_dot_control__pb2.CreateGroupRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/ListGroups',
+            proto_dot_frazil_dot_v1_dot_control__pb2.ListGroupsRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.ListGroupsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/GetGroup',
+            proto_dot_frazil_dot_v1_dot_control__pb2.GetGroupRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/UpdateGroup',
+            proto_dot_frazil_dot_v1_dot_control__pb2.UpdateGroupRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.Group.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/RemoveGroup',
+            proto_dot_frazil_dot_v1_dot_control__pb2.RemoveGroupRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.RemoveGroupReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -974,6 +1390,33 @@ class Control:
             _registered_method=True)
 
     @staticmethod
+    def SwitchOver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/frazil.v1.Control/SwitchOver',
+            proto_dot_frazil_dot_v1_dot_control__pb2.SwitchOverRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.Progress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListReplicas(request,
             target,
             options=(),
@@ -1098,6 +1541,87 @@ class Control:
             '/frazil.v1.Control/RemoveReplica',
             proto_dot_frazil_dot_v1_dot_control__pb2.RemoveReplicaRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_control__pb2.RemoveReplicaReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/SetRetention',
+            proto_dot_frazil_dot_v1_dot_control__pb2.SetRetentionRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SeedReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/SeedReplica',
+            proto_dot_frazil_dot_v1_dot_control__pb2.SeedReplicaRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Promote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/frazil.v1.Control/Promote',
+            proto_dot_frazil_dot_v1_dot_control__pb2.PromoteRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.Progress.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dproto/frazil/v1/replica.proto\x12\tfrazil.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\thost_uuid\x18\x02 \x01(\t\x12\x11\n\thost_name\x18\x03 \x01(\t\x12\x10\n\x08software\x18\x04 \x01(\t\"h\n\nHelloReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\thost_uuid\x18\x02 \x01(\t\x12\x11\n\thost_name\x18\x03 \x01(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x10\n\x08identity\x18\x05 \x01(\t\"n\n\nGeneration\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04uuid\x18\x02 \x01(\t\x12\x13\n\x0bparent_uuid\x18\x03 \x01(\t\x12-\n\tfrozen_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x0f\x44\x65scribeRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\"\xb6\x03\n\rReplicaVolume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bvolume_uuid\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12%\n\x06newest\x18\x04 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\'\n\x08incoming\x18\x05 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x16\n\x0eincoming_bytes\x18\x06 \x01(\x04\x12 \n\x06layers\x18\x07 \x03(\x0b\x32\x10.frazil.v1.Layer\x12\x11\n\tbase_path\x18\x08 \x01(\t\x12\x17\n\x0fsource_identity\x18\t \x01(\t\x12\x30\n\x0c\x63ommitted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x04held\x18\x0b \x03(\x0b\x32\x15.frazil.v1.Generation\x12&\n\x07history\x18\x0c \x03(\x0b\x32\x15.frazil.v1.Generation\x12\x1b\n\x13merging_chunks_done\x18\r \x01(\x04\x12\x1c\n\x14merging_chunks_total\x18\x0e \x01(\x04\"\x8d\x01\n\x05Layer\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x13\n\x0b\x63hunk_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\x04\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x17\n\x0f\x61llocated_bytes\x18\x06 \x01(\x04\"\x8c\x01\n\x0eReceiveRequest\x12\'\n\x08manifest\x18\x01 \x01(\x0b\x32\x13.frazil.v1.ManifestH\x00\x12\x1f\n\x04runs\x18\x02 \x01(\x0b\x32\x0f.frazil.v1.RunsH\x00\x12%\n\x07trailer\x18\x03 \x01(\x0b\x32\x12.frazil.v1.TrailerH\x00\x42\t\n\x07message\"\x8e\x01\n\x0cReceiveReply\x12!\n\x05ready\x18\x01 \x01(\x0b\x32\x10.frazil.v1.ReadyH\x00\x12%\n\x07\x64urable\x18\x02 \x01(\x0b\x32\x12.frazil.v1.DurableH\x00\x12)\n\tcommitted\x18\x03 \x01(\x0b\x32\x14.frazil.v1.CommittedH\x00\x42\t\n\x07message\"\xc3\x01\n\x08Manifest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x13\n\x0bvolume_uuid\x18\x02 \x01(\t\x12)\n\ngeneration\x18\x03 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x11\n\tbase_uuid\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x13\n\x0b\x63hunk_bytes\x18\x06 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x07 \x01(\x04\x12\x1b\n\x13logical_block_bytes\x18\x08 \x01(\r\"3\n\x04Runs\x12\x1b\n\x03run\x18\x01 \x03(\x0b\x32\x0e.frazil.v1.Run\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\x81\x01\n\x03Run\x12\x0f\n\x07ordinal\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\x12%\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x13.frazil.v1.Encoding\x12\x0f\n\x07payload\x18\x05 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x06 \x01(\x0c\"F\n\x07Trailer\x12\x0c\n\x04runs\x18\x01 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\"-\n\x05Ready\x12\x14\n\x0cnext_ordinal\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"/\n\x07\x44urable\x12\x14\n\x0cnext_ordinal\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"G\n\tCommitted\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x0f\n\x07\x61lready\x18\x02 \x01(\x08\"n\n\x0e\x44igestsRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x17\n\x0fgeneration_uuid\x18\x02 \x01(\t\x12\x13\n\x0b\x62lock_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x0e\n\x06length\x18\x05 \x01(\x04\"T\n\x0c\x42lockDigests\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x13\n\x0b\x62lock_bytes\x18\x02 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62locks\x18\x04 \x01(\x04*\\\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45NCODING_RAW\x10\x01\x12\x11\n\rENCODING_ZSTD\x10\x02\x12\x11\n\rENCODING_ZERO\x10\x03\x32\x88\x02\n\x07Replica\x12\x37\n\x05Hello\x12\x17.frazil.v1.HelloRequest\x1a\x15.frazil.v1.HelloReply\x12@\n\x08\x44\x65scribe\x12\x1a.frazil.v1.DescribeRequest\x1a\x18.frazil.v1.ReplicaVolume\x12\x41\n\x07Receive\x12\x19.frazil.v1.ReceiveRequest\x1a\x17.frazil.v1.ReceiveReply(\x01\x30\x01\x12?\n\x07\x44igests\x12\x19.frazil.v1.DigestsRequest\x1a\x17.frazil.v1.BlockDigests0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dproto/frazil/v1/replica.proto\x12\tfrazil.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\thost_uuid\x18\x02 \x01(\t\x12\x11\n\thost_name\x18\x03 \x01(\t\x12\x10\n\x08software\x18\x04 \x01(\t\"h\n\nHelloReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\thost_uuid\x18\x02 \x01(\t\x12\x11\n\thost_name\x18\x03 \x01(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x10\n\x08identity\x18\x05 \x01(\t\"n\n\nGeneration\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04uuid\x18\x02 \x01(\t\x12\x13\n\x0bparent_uuid\x18\x03 \x01(\t\x12-\n\tfrozen_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x0f\x44\x65scribeRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\"\xef\x04\n\rReplicaVolume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bvolume_uuid\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12%\n\x06newest\x18\x04 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\'\n\x08incoming\x18\x05 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x16\n\x0eincoming_bytes\x18\x06 \x01(\x04\x12 \n\x06layers\x18\x07 \x03(\x0b\x32\x10.frazil.v1.Layer\x12\x11\n\tbase_path\x18\x08 \x01(\t\x12\x17\n\x0fsource_identity\x18\t \x01(\t\x12\x30\n\x0c\x63ommitted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x04held\x18\x0b \x03(\x0b\x32\x15.frazil.v1.Generation\x12&\n\x07history\x18\x0c \x03(\x0b\x32\x15.frazil.v1.Generation\x12\x1b\n\x13merging_chunks_done\x18\r \x01(\x04\x12\x1c\n\x14merging_chunks_total\x18\x0e \x01(\x04\x12\r\n\x05group\x18\x0f \x01(\t\x12(\n\x06points\x18\x10 \x03(\x0b\x32\x18.frazil.v1.RecoveryPoint\x12\'\n\tretention\x18\x11 \x01(\x0b\x32\x14.frazil.v1.Retention\x12\x0c\n\x04role\x18\x12 \x01(\t\x12.\n\nrole_since\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61llocated_bytes\x18\x14 \x01(\x04\"\x9d\x01\n\rRecoveryPoint\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x30\n\x0c\x63ommitted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x0f\n\x07kept_by\x18\x04 \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\"H\n\tRetention\x12\x0c\n\x04last\x18\x01 \x01(\r\x12\x0e\n\x06hourly\x18\x02 \x01(\r\x12\r\n\x05\x64\x61ily\x18\x03 \x01(\r\x12\x0e\n\x06weekly\x18\x04 \x01(\r\"\x8d\x01\n\x05Layer\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x13\n\x0b\x63hunk_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\x04\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x17\n\x0f\x61llocated_bytes\x18\x06 \x01(\x04\"\x8c\x01\n\x0eReceiveRequest\x12\'\n\x08manifest\x18\x01 \x01(\x0b\x32\x13.frazil.v1.ManifestH\x00\x12\x1f\n\x04runs\x18\x02 \x01(\x0b\x32\x0f.frazil.v1.RunsH\x00\x12%\n\x07trailer\x18\x03 \x01(\x0b\x32\x12.frazil.v1.TrailerH\x00\x42\t\n\x07message\"\xb3\x01\n\x0cReceiveReply\x12!\n\x05ready\x18\x01 \x01(\x0b\x32\x10.frazil.v1.ReadyH\x00\x12%\n\x07\x64urable\x18\x02 \x01(\x0b\x32\x12.frazil.v1.DurableH\x00\x12)\n\tcommitted\x18\x03 \x01(\x0b\x32\x14.frazil.v1.CommittedH\x00\x12#\n\x06staged\x18\x04 \x01(\x0b\x32\x11.frazil.v1.StagedH\x00\x42\t\n\x07message\"\xd3\x01\n\x08Manifest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x13\n\x0bvolume_uuid\x18\x02 \x01(\t\x12)\n\ngeneration\x18\x03 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x11\n\tbase_uuid\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x13\n\x0b\x63hunk_bytes\x18\x06 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x07 \x01(\x04\x12\x1b\n\x13logical_block_bytes\x18\x08 \x01(\r\x12\x0e\n\x06staged\x18\t \x01(\x08\"3\n\x04Runs\x12\x1b\n\x03run\x18\x01 \x03(\x0b\x32\x0e.frazil.v1.Run\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\x81\x01\n\x03Run\x12\x0f\n\x07ordinal\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\x12%\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x13.frazil.v1.Encoding\x12\x0f\n\x07payload\x18\x05 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x06 \x01(\x0c\"F\n\x07Trailer\x12\x0c\n\x04runs\x18\x01 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\"-\n\x05Ready\x12\x14\n\x0cnext_ordinal\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"/\n\x07\x44urable\x12\x14\n\x0cnext_ordinal\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"G\n\tCommitted\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.frazil.v1.Generation\x12\x0f\n\x07\x61lready\x18\x02 \x01(\x08\"3\n\x06Staged\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.frazil.v1.Generation\"\x83\x01\n\rCommitRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x30\n\x07members\x18\x02 \x03(\x0b\x32\x1f.frazil.v1.CommitRequest.Member\x1a\x31\n\x06Member\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x17\n\x0fgeneration_uuid\x18\x02 \x01(\t\"s\n\x0fTakeOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x17\n\x0fgeneration_uuid\x18\x02 \x01(\t\x12\x0f\n\x07volumes\x18\x03 \x03(\t\x12\x14\n\x0creverse_peer\x18\x04 \x01(\t\x12\x11\n\tplaintext\x18\x05 \x01(\x08\"#\n\rTakeOverReply\x12\x12\n\nhead_paths\x18\x01 \x03(\t\"n\n\x0e\x44igestsRequest\x12\x0e\n\x06volume\x18\x01 \x01(\t\x12\x17\n\x0fgeneration_uuid\x18\x02 \x01(\t\x12\x13\n\x0b\x62lock_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x0e\n\x06length\x18\x05 \x01(\x04\"T\n\x0c\x42lockDigests\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x13\n\x0b\x62lock_bytes\x18\x02 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62locks\x18\x04 \x01(\x04*\\\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45NCODING_RAW\x10\x01\x12\x11\n\rENCODING_ZSTD\x10\x02\x12\x11\n\rENCODING_ZERO\x10\x03\x32\x84\x03\n\x07Replica\x12\x37\n\x05Hello\x12\x17.frazil.v1.HelloRequest\x1a\x15.frazil.v1.HelloReply\x12@\n\x08\x44\x65scribe\x12\x1a.frazil.v1.DescribeRequest\x1a\x18.frazil.v1.ReplicaVolume\x12\x41\n\x07Receive\x12\x19.frazil.v1.ReceiveRequest\x1a\x17.frazil.v1.ReceiveReply(\x01\x30\x01\x12\x38\n\x06\x43ommit\x12\x18.frazil.v1.CommitRequest\x1a\x14.frazil.v1.Committed\x12?\n\x07\x44igests\x12\x19.frazil.v1.DigestsRequest\x1a\x17.frazil.v1.BlockDigests0\x01\x12@\n\x08TakeOver\x12\x1a.frazil.v1.TakeOverRequest\x1a\x18.frazil.v1.TakeOverReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.frazil.v1.replica_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=2115
-  _globals['_ENCODING']._serialized_end=2207
+  _globals['_ENCODING']._serialized_start=2928
+  _globals['_ENCODING']._serialized_end=3020
   _globals['_HELLOREQUEST']._serialized_start=77
   _globals['_HELLOREQUEST']._serialized_end=165
   _globals['_HELLOREPLY']._serialized_start=167
@@ -43,31 +43,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREQUEST']._serialized_start=385
   _globals['_DESCRIBEREQUEST']._serialized_end=418
   _globals['_REPLICAVOLUME']._serialized_start=421
-  _globals['_REPLICAVOLUME']._serialized_end=859
-  _globals['_LAYER']._serialized_start=862
-  _globals['_LAYER']._serialized_end=1003
-  _globals['_RECEIVEREQUEST']._serialized_start=1006
-  _globals['_RECEIVEREQUEST']._serialized_end=1146
-  _globals['_RECEIVEREPLY']._serialized_start=1149
-  _globals['_RECEIVEREPLY']._serialized_end=1291
-  _globals['_MANIFEST']._serialized_start=1294
-  _globals['_MANIFEST']._serialized_end=1489
-  _globals['_RUNS']._serialized_start=1491
-  _globals['_RUNS']._serialized_end=1542
-  _globals['_RUN']._serialized_start=1545
-  _globals['_RUN']._serialized_end=1674
-  _globals['_TRAILER']._serialized_start=1676
-  _globals['_TRAILER']._serialized_end=1746
-  _globals['_READY']._serialized_start=1748
-  _globals['_READY']._serialized_end=1793
-  _globals['_DURABLE']._serialized_start=1795
-  _globals['_DURABLE']._serialized_end=1842
-  _globals['_COMMITTED']._serialized_start=1844
-  _globals['_COMMITTED']._serialized_end=1915
-  _globals['_DIGESTSREQUEST']._serialized_start=1917
-  _globals['_DIGESTSREQUEST']._serialized_end=2027
-  _globals['_BLOCKDIGESTS']._serialized_start=2029
-  _globals['_BLOCKDIGESTS']._serialized_end=2113
-  _globals['_REPLICA']._serialized_start=2210
-  _globals['_REPLICA']._serialized_end=2474
+  _globals['_REPLICAVOLUME']._serialized_end=1044
+  _globals['_RECOVERYPOINT']._serialized_start=1047
+  _globals['_RECOVERYPOINT']._serialized_end=1204
+  _globals['_RETENTION']._serialized_start=1206
+  _globals['_RETENTION']._serialized_end=1278
+  _globals['_LAYER']._serialized_start=1281
+  _globals['_LAYER']._serialized_end=1422
+  _globals['_RECEIVEREQUEST']._serialized_start=1425
+  _globals['_RECEIVEREQUEST']._serialized_end=1565
+  _globals['_RECEIVEREPLY']._serialized_start=1568
+  _globals['_RECEIVEREPLY']._serialized_end=1747
+  _globals['_MANIFEST']._serialized_start=1750
+  _globals['_MANIFEST']._serialized_end=1961
+  _globals['_RUNS']._serialized_start=1963
+  _globals['_RUNS']._serialized_end=2014
+  _globals['_RUN']._serialized_start=2017
+  _globals['_RUN']._serialized_end=2146
+  _globals['_TRAILER']._serialized_start=2148
+  _globals['_TRAILER']._serialized_end=2218
+  _globals['_READY']._serialized_start=2220
+  _globals['_READY']._serialized_end=2265
+  _globals['_DURABLE']._serialized_start=2267
+  _globals['_DURABLE']._serialized_end=2314
+  _globals['_COMMITTED']._serialized_start=2316
+  _globals['_COMMITTED']._serialized_end=2387
+  _globals['_STAGED']._serialized_start=2389
+  _globals['_STAGED']._serialized_end=2440
+  _globals['_COMMITREQUEST']._serialized_start=2443
+  _globals['_COMMITREQUEST']._serialized_end=2574
+  _globals['_COMMITREQUEST_MEMBER']._serialized_start=2525
+  _globals['_COMMITREQUEST_MEMBER']._serialized_end=2574
+  _globals['_TAKEOVERREQUEST']._serialized_start=2576
+  _globals['_TAKEOVERREQUEST']._serialized_end=2691
+  _globals['_TAKEOVERREPLY']._serialized_start=2693
+  _globals['_TAKEOVERREPLY']._serialized_end=2728
+  _globals['_DIGESTSREQUEST']._serialized_start=2730
+  _globals['_DIGESTSREQUEST']._serialized_end=2840
+  _globals['_BLOCKDIGESTS']._serialized_start=2842
+  _globals['_BLOCKDIGESTS']._serialized_end=2926
+  _globals['_REPLICA']._serialized_start=3023
+  _globals['_REPLICA']._serialized_end=3411
 # @@protoc_insertion_point(module_scope)

@@ -66,7 +66,7 @@ class DescribeRequest(_message.Message):
     def __init__(self, volume: _Optional[str] = ...) -> None: ...
 
 class ReplicaVolume(_message.Message):
-    __slots__ = ("name", "volume_uuid", "size_bytes", "newest", "incoming", "incoming_bytes", "layers", "base_path", "source_identity", "committed_at", "held", "history", "merging_chunks_done", "merging_chunks_total")
+    __slots__ = ("name", "volume_uuid", "size_bytes", "newest", "incoming", "incoming_bytes", "layers", "base_path", "source_identity", "committed_at", "held", "history", "merging_chunks_done", "merging_chunks_total", "group", "points", "retention", "role", "role_since", "allocated_bytes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VOLUME_UUID_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,12 @@ class ReplicaVolume(_message.Message):
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     MERGING_CHUNKS_DONE_FIELD_NUMBER: _ClassVar[int]
     MERGING_CHUNKS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    ROLE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATED_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     volume_uuid: str
     size_bytes: int
@@ -95,7 +101,39 @@ class ReplicaVolume(_message.Message):
     history: _containers.RepeatedCompositeFieldContainer[Generation]
     merging_chunks_done: int
     merging_chunks_total: int
-    def __init__(self, name: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., newest: _Optional[_Union[Generation, _Mapping]] = ..., incoming: _Optional[_Union[Generation, _Mapping]] = ..., incoming_bytes: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., base_path: _Optional[str] = ..., source_identity: _Optional[str] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., merging_chunks_done: _Optional[int] = ..., merging_chunks_total: _Optional[int] = ...) -> None: ...
+    group: str
+    points: _containers.RepeatedCompositeFieldContainer[RecoveryPoint]
+    retention: Retention
+    role: str
+    role_since: _timestamp_pb2.Timestamp
+    allocated_bytes: int
+    def __init__(self, name: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., newest: _Optional[_Union[Generation, _Mapping]] = ..., incoming: _Optional[_Union[Generation, _Mapping]] = ..., incoming_bytes: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., base_path: _Optional[str] = ..., source_identity: _Optional[str] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., merging_chunks_done: _Optional[int] = ..., merging_chunks_total: _Optional[int] = ..., group: _Optional[str] = ..., points: _Optional[_Iterable[_Union[RecoveryPoint, _Mapping]]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., role: _Optional[str] = ..., role_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., allocated_bytes: _Optional[int] = ...) -> None: ...
+
+class RecoveryPoint(_message.Message):
+    __slots__ = ("generation", "committed_at", "bytes", "kept_by", "devices")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_AT_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    KEPT_BY_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    committed_at: _timestamp_pb2.Timestamp
+    bytes: int
+    kept_by: _containers.RepeatedScalarFieldContainer[str]
+    devices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bytes: _Optional[int] = ..., kept_by: _Optional[_Iterable[str]] = ..., devices: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Retention(_message.Message):
+    __slots__ = ("last", "hourly", "daily", "weekly")
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    HOURLY_FIELD_NUMBER: _ClassVar[int]
+    DAILY_FIELD_NUMBER: _ClassVar[int]
+    WEEKLY_FIELD_NUMBER: _ClassVar[int]
+    last: int
+    hourly: int
+    daily: int
+    weekly: int
+    def __init__(self, last: _Optional[int] = ..., hourly: _Optional[int] = ..., daily: _Optional[int] = ..., weekly: _Optional[int] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("generation", "chunk_bytes", "chunks", "state", "path", "allocated_bytes")
@@ -124,17 +162,19 @@ class ReceiveRequest(_message.Message):
     def __init__(self, manifest: _Optional[_Union[Manifest, _Mapping]] = ..., runs: _Optional[_Union[Runs, _Mapping]] = ..., trailer: _Optional[_Union[Trailer, _Mapping]] = ...) -> None: ...
 
 class ReceiveReply(_message.Message):
-    __slots__ = ("ready", "durable", "committed")
+    __slots__ = ("ready", "durable", "committed", "staged")
     READY_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    STAGED_FIELD_NUMBER: _ClassVar[int]
     ready: Ready
     durable: Durable
     committed: Committed
-    def __init__(self, ready: _Optional[_Union[Ready, _Mapping]] = ..., durable: _Optional[_Union[Durable, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ...) -> None: ...
+    staged: Staged
+    def __init__(self, ready: _Optional[_Union[Ready, _Mapping]] = ..., durable: _Optional[_Union[Durable, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ..., staged: _Optional[_Union[Staged, _Mapping]] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("volume", "volume_uuid", "generation", "base_uuid", "size_bytes", "chunk_bytes", "chunks", "logical_block_bytes")
+    __slots__ = ("volume", "volume_uuid", "generation", "base_uuid", "size_bytes", "chunk_bytes", "chunks", "logical_block_bytes", "staged")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     VOLUME_UUID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +183,7 @@ class Manifest(_message.Message):
     CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
     LOGICAL_BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STAGED_FIELD_NUMBER: _ClassVar[int]
     volume: str
     volume_uuid: str
     generation: Generation
@@ -151,7 +192,8 @@ class Manifest(_message.Message):
     chunk_bytes: int
     chunks: int
     logical_block_bytes: int
-    def __init__(self, volume: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., base_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., logical_block_bytes: _Optional[int] = ...) -> None: ...
+    staged: bool
+    def __init__(self, volume: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., base_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., logical_block_bytes: _Optional[int] = ..., staged: _Optional[bool] = ...) -> None: ...
 
 class Runs(_message.Message):
     __slots__ = ("run", "digest")
@@ -212,6 +254,47 @@ class Committed(_message.Message):
     generation: Generation
     already: bool
     def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ..., already: _Optional[bool] = ...) -> None: ...
+
+class Staged(_message.Message):
+    __slots__ = ("generation",)
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ...) -> None: ...
+
+class CommitRequest(_message.Message):
+    __slots__ = ("group", "members")
+    class Member(_message.Message):
+        __slots__ = ("volume", "generation_uuid")
+        VOLUME_FIELD_NUMBER: _ClassVar[int]
+        GENERATION_UUID_FIELD_NUMBER: _ClassVar[int]
+        volume: str
+        generation_uuid: str
+        def __init__(self, volume: _Optional[str] = ..., generation_uuid: _Optional[str] = ...) -> None: ...
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    members: _containers.RepeatedCompositeFieldContainer[CommitRequest.Member]
+    def __init__(self, group: _Optional[str] = ..., members: _Optional[_Iterable[_Union[CommitRequest.Member, _Mapping]]] = ...) -> None: ...
+
+class TakeOverRequest(_message.Message):
+    __slots__ = ("group", "generation_uuid", "volumes", "reverse_peer", "plaintext")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_UUID_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_PEER_FIELD_NUMBER: _ClassVar[int]
+    PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    generation_uuid: str
+    volumes: _containers.RepeatedScalarFieldContainer[str]
+    reverse_peer: str
+    plaintext: bool
+    def __init__(self, group: _Optional[str] = ..., generation_uuid: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., reverse_peer: _Optional[str] = ..., plaintext: _Optional[bool] = ...) -> None: ...
+
+class TakeOverReply(_message.Message):
+    __slots__ = ("head_paths",)
+    HEAD_PATHS_FIELD_NUMBER: _ClassVar[int]
+    head_paths: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, head_paths: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DigestsRequest(_message.Message):
     __slots__ = ("volume", "generation_uuid", "block_bytes", "offset", "length")

@@ -49,10 +49,20 @@ class ReplicaStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReceiveRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReceiveReply.FromString,
                 _registered_method=True)
+        self.Commit = channel.unary_unary(
+                '/frazil.v1.Replica/Commit',
+                request_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.CommitRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.Committed.FromString,
+                _registered_method=True)
         self.Digests = channel.unary_stream(
                 '/frazil.v1.Replica/Digests',
                 request_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.DigestsRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.BlockDigests.FromString,
+                _registered_method=True)
+        self.TakeOver = channel.unary_unary(
+                '/frazil.v1.Replica/TakeOver',
+                request_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverReply.FromString,
                 _registered_method=True)
 
 
@@ -81,8 +91,22 @@ class ReplicaServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Commit(self, request, context):
+        """Makes generations that were received as staged the newest of their volumes: all or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Digests(self, request, context):
-        """Digests of a committed generation's blocks, in address order, for verify.
+        """Digests of a committed generation's blocks, in address order, for verify. Of a seed too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeOver(self, request, context):
+        """Makes a source of a replica: the end of a planned switch of roles. Only its writer may ask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,10 +130,20 @@ def add_ReplicaServicer_to_server(servicer, server):
                     request_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReceiveRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReceiveReply.SerializeToString,
             ),
+            'Commit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Commit,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.CommitRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.Committed.SerializeToString,
+            ),
             'Digests': grpc.unary_stream_rpc_method_handler(
                     servicer.Digests,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.DigestsRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.BlockDigests.SerializeToString,
+            ),
+            'TakeOver': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeOver,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -204,6 +238,33 @@ class Replica:
             _registered_method=True)
 
     @staticmethod
+    def Commit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Replica/Commit',
+            proto_dot_frazil_dot_v1_dot_replica__pb2.CommitRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_replica__pb2.Committed.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Digests(request,
             target,
             options=(),
@@ -220,6 +281,33 @@ class Replica:
             '/frazil.v1.Replica/Digests',
             proto_dot_frazil_dot_v1_dot_replica__pb2.DigestsRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_replica__pb2.BlockDigests.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeOver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Replica/TakeOver',
+            proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverReply.FromString,
             options,
             channel_credentials,
             insecure,
