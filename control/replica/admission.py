@@ -31,6 +31,8 @@ class Verdict(Enum):
 
     ALREADY = auto()
     """The generation is committed."""
+    STAGED = auto()
+    """All of it is here, and waits for the commit of its group."""
     RESUME = auto()
     """Part of this generation is here: go on."""
     BEGIN = auto()
@@ -39,7 +41,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A manifest that could be meant. ``chunks`` counts a delta's; 0 in a whole copy."""
+    """A manifest that could be meant. ``chunks`` counts a delta's; 0 in a whole copy.
+
+    ``staged``: its group commits it.
+    """
 
     volume: str
     volume_uuid: str
@@ -48,6 +53,7 @@ class Wanted:
     size: Bytes
     chunk: Bytes
     chunks: int
+    staged: bool = False
 
     @property
     def whole(self) -> bool:
@@ -84,6 +90,7 @@ def read_manifest(manifest: replica_pb2.Manifest) -> Wanted:
         size=Bytes(size),
         chunk=Bytes(chunk),
         chunks=manifest.chunks,
+        staged=manifest.staged,
     )
 
 
@@ -124,7 +131,7 @@ def judge(wanted: Wanted, standing: Standing, identity: str) -> Verdict:
         return Verdict.ALREADY
     _check_base(wanted, standing.newest)
     if standing.incoming is not None and _goes_on(wanted, standing.incoming):
-        return Verdict.RESUME
+        return Verdict.STAGED if standing.incoming.staged else Verdict.RESUME
     return Verdict.BEGIN
 
 
@@ -180,4 +187,5 @@ def _goes_on(wanted: Wanted, incoming: IncomingRecord) -> bool:
         and incoming.base_uuid == wanted.base_uuid
         and incoming.chunk == wanted.chunk
         and incoming.expected == wanted.chunks
+        and incoming.size == wanted.size
     )

@@ -11,9 +11,7 @@ from pathlib import Path
 from control.wire.errors import ReplicaDamaged, ReplicaFull
 from dm_tables.errors import FrazilError, Precondition
 
-SCHEMA_VERSION = 1
-
-SCHEMA = """
+FIRST = """
 CREATE TABLE volumes (
   name TEXT PRIMARY KEY, volume_uuid TEXT NOT NULL, identity TEXT NOT NULL,
   size INTEGER NOT NULL, base_object TEXT NOT NULL, base_number INTEGER NOT NULL) STRICT;
@@ -40,6 +38,30 @@ CREATE TABLE garbage (object_name TEXT PRIMARY KEY, volume TEXT NOT NULL) STRICT
 CREATE TABLE names (last INTEGER NOT NULL) STRICT;
 INSERT INTO names VALUES (0);
 """
+
+GROUPS = """
+ALTER TABLE volumes ADD COLUMN base_spans TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE volumes ADD COLUMN role TEXT NOT NULL DEFAULT 'replica';
+ALTER TABLE volumes ADD COLUMN role_since INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE volumes ADD COLUMN seed_uuid TEXT NOT NULL DEFAULT '';
+ALTER TABLE generations ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE generations ADD COLUMN group_name TEXT NOT NULL DEFAULT '';
+ALTER TABLE incoming ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE incoming ADD COLUMN staged INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE held ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE held ADD COLUMN base_spans TEXT NOT NULL DEFAULT '[]';
+UPDATE generations SET size = (SELECT size FROM volumes WHERE name = volume);
+UPDATE incoming SET size = (SELECT size FROM volumes WHERE name = volume);
+UPDATE held SET size = (SELECT size FROM volumes WHERE name = volume);
+CREATE TABLE handed_over (
+  volume TEXT PRIMARY KEY REFERENCES volumes(name) ON DELETE CASCADE,
+  contents TEXT NOT NULL) STRICT;
+"""
+
+STEPS = (FIRST, GROUPS)
+"""What brings a database from each version to the next; the first makes it."""
+
+SCHEMA_VERSION = len(STEPS)
 
 
 class ReplicaTooNew(Precondition):
@@ -72,12 +94,14 @@ class Database:
                 f"{self.path} has version {version}, this frazil knows up to {SCHEMA_VERSION}",
                 "install the frazil that wrote it, or a newer one",
             )
-        if version == 0:
-            with self.transaction():
-                for statement in SCHEMA.split(";\n"):
+        if version == SCHEMA_VERSION:
+            return
+        with self.transaction():
+            for step in STEPS[version:]:
+                for statement in step.split(";\n"):
                     if statement.strip():
                         self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close it; harmless when done twice."""

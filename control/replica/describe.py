@@ -42,6 +42,7 @@ def _add_generations(store: ReplicaStore, message: replica_pb2.ReplicaVolume) ->
     if history:
         message.newest.CopyFrom(history[0].generation.message())
         message.committed_at.FromNanoseconds(history[0].committed_at)
+        message.group = history[0].group
     message.history.extend(record.generation.message() for record in history[:HISTORY])
     incoming = store.journal.incoming(message.name)
     if incoming is not None:

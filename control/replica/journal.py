@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from control.replica.database import Database
 from control.replica.records import (
@@ -20,6 +21,7 @@ from control.replica.records import (
     LayerRecord,
     VolumeRecord,
 )
+from control.spans import Span
 from control.wire.frames import Tally
 from dm_tables.units import Bytes
 
@@ -52,16 +54,25 @@ class ReplicaJournal:
         return _volume(rows[0]) if rows else None
 
     def save_volume(self, record: VolumeRecord) -> None:
-        """Write a volume down, or its new base."""
+        """Write a volume down, or what changed of it."""
         self._db.write(
-            "INSERT INTO volumes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
-            " base_object = excluded.base_object, base_number = excluded.base_number",
+            "INSERT INTO volumes (name, volume_uuid, identity, size, base_object, base_number,"
+            " base_spans, role, role_since, seed_uuid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET volume_uuid = excluded.volume_uuid,"
+            " identity = excluded.identity, size = excluded.size,"
+            " base_object = excluded.base_object, base_number = excluded.base_number,"
+            " base_spans = excluded.base_spans, role = excluded.role,"
+            " role_since = excluded.role_since, seed_uuid = excluded.seed_uuid",
             record.name,
             record.volume_uuid,
             record.identity,
             record.size,
             record.base_object,
             record.base_number,
+            spans_text(record.base_spans),
+            record.role,
+            record.role_since,
+            record.seed_uuid,
         )
 
     def remove_volume(self, name: str) -> None:
@@ -139,7 +150,9 @@ class ReplicaJournal:
         made = record.generation
         with self.transaction():
             self._db.write(
-                "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO generations (volume, number, uuid, parent_uuid, frozen_at, chunks,"
+                " length, digest, committed_at, size, group_name)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 record.volume,
                 made.number,
                 made.uuid,
@@ -149,6 +162,8 @@ class ReplicaJournal:
                 record.length,
                 record.digest,
                 record.committed_at,
+                record.size,
+                record.group,
             )
             self._db.write(
                 "DELETE FROM generations WHERE volume = ? AND number NOT IN (SELECT number FROM"
@@ -157,6 +172,16 @@ class ReplicaJournal:
                 record.volume,
                 KEPT_GENERATIONS,
             )
+
+    def set_group(self, volume: str, number: int, group: str) -> None:
+        """Write down which group a committed generation came with."""
+        sql = "UPDATE generations SET group_name = ? WHERE volume = ? AND number = ?"
+        self._db.write(sql, group, volume, number)
+
+    def members(self, group: str, uuid: str) -> list[str]:
+        """The volumes that were committed together, as one generation of a group; by name."""
+        sql = "SELECT volume FROM generations WHERE group_name = ? AND uuid = ? ORDER BY volume"
+        return [row["volume"] for row in self._db.rows(sql, group, uuid)]
 
     # What is coming in.
 
@@ -168,7 +193,9 @@ class ReplicaJournal:
     def save_incoming(self, record: IncomingRecord) -> None:
         """Write down what is coming in, or how much of it is durable."""
         self._db.write(
-            "INSERT OR REPLACE INTO incoming VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO incoming (volume, number, uuid, parent_uuid, frozen_at,"
+            " base_uuid, object_name, chunk, expected, runs, chunks, length, digest, position,"
+            " size, staged) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             record.volume,
             record.generation.number,
             record.generation.uuid,
@@ -183,6 +210,8 @@ class ReplicaJournal:
             record.tally.length,
             record.tally.digest,
             record.position,
+            record.size,
+            record.staged,
         )
 
     def remove_incoming(self, volume: str) -> None:
@@ -193,10 +222,7 @@ class ReplicaJournal:
 
     def held(self, volume: str) -> list[Chain]:
         """The images that devices show, lowest generation first."""
-        sql = (
-            "SELECT held.*, volumes.size FROM held JOIN volumes ON volumes.name = held.volume"
-            " WHERE volume = ? ORDER BY number"
-        )
+        sql = "SELECT * FROM held WHERE volume = ? ORDER BY number"
         return [_chain(row) for row in self._db.rows(sql, volume)]
 
     def hold(self, chain: Chain) -> None:
@@ -204,7 +230,8 @@ class ReplicaJournal:
         made = chain.generation
         layers = json.dumps([[layer.object_name, layer.chunk] for layer in chain.layers])
         self._db.write(
-            "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO held (volume, number, uuid, parent_uuid, frozen_at,"
+            " base_object, layers, size, base_spans) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             chain.volume,
             made.number,
             made.uuid,
@@ -212,6 +239,8 @@ class ReplicaJournal:
             made.frozen_at,
             chain.base_object,
             layers,
+            chain.size,
+            spans_text(chain.base_spans),
         )
 
     def release(self, volume: str, number: int) -> None:
@@ -234,8 +263,30 @@ class ReplicaJournal:
         self._db.write("DELETE FROM garbage WHERE object_name = ?", object_name)
 
 
+def spans_text(spans: tuple[Span, ...]) -> str:
+    """Spans as the journal keeps them."""
+    return json.dumps([[str(span.path), span.offset, span.length] for span in spans])
+
+
+def spans_of(text: str) -> tuple[Span, ...]:
+    """What :func:`spans_text` wrote."""
+    found = json.loads(text)
+    return tuple(Span(Path(path), Bytes(at), Bytes(length)) for path, at, length in found)
+
+
 def _volume(row: sqlite3.Row) -> VolumeRecord:
-    return VolumeRecord(**dict(row))
+    return VolumeRecord(
+        row["name"],
+        row["volume_uuid"],
+        row["identity"],
+        Bytes(row["size"]),
+        row["base_object"],
+        row["base_number"],
+        spans_of(row["base_spans"]),
+        row["role"],
+        row["role_since"],
+        row["seed_uuid"],
+    )
 
 
 def _generation(row: sqlite3.Row) -> Generation:
@@ -250,6 +301,8 @@ def _committed(row: sqlite3.Row) -> CommittedRecord:
         Bytes(row["length"]),
         row["digest"],
         row["committed_at"],
+        Bytes(row["size"]),
+        row["group_name"],
     )
 
 
@@ -263,9 +316,18 @@ def _incoming(row: sqlite3.Row) -> IncomingRecord:
         row["expected"],
         Tally(row["runs"], row["chunks"], row["length"], row["digest"]),
         row["position"],
+        Bytes(row["size"]),
+        bool(row["staged"]),
     )
 
 
 def _chain(row: sqlite3.Row) -> Chain:
     layers = tuple(ChainLayer(name, Bytes(chunk)) for name, chunk in json.loads(row["layers"]))
-    return Chain(row["volume"], Bytes(row["size"]), _generation(row), row["base_object"], layers)
+    return Chain(
+        row["volume"],
+        Bytes(row["size"]),
+        _generation(row),
+        row["base_object"],
+        layers,
+        spans_of(row["base_spans"]),
+    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from control.replica.admission import Verdict, Wanted, judge, read_manifest
 from control.replica.claims import Claim, Claims
+from control.replica.groups import commit_group
 from control.replica.records import IncomingRecord
 from control.replica.room import check_room, growth_left, must_stay_free
 from control.replica.staging import Staging, open_staging
@@ -66,18 +67,55 @@ class Receiver:
             whole of it does not add up.
         :raises ReplicaFull: no room; what was durable stays.
         :raises Superseded, ReplicaBusy: two calls wanted the volume.
+
+        A staged generation ends in Staged, and :meth:`commit` makes it the newest.
         """
         # Before the claim too: a call that is to be refused must not end one that is not.
         judge(wanted, self._store.standing(wanted.volume), identity)
         with self._claims.claim(wanted.volume, interrupt) as claim:
             verdict = judge(wanted, self._store.standing(wanted.volume), identity)
+            if verdict is Verdict.STAGED:
+                verdict = self._look_again(wanted)
             if verdict is Verdict.ALREADY:
                 yield _committed(wanted, already=True)
+                return
+            if verdict is Verdict.STAGED:
+                record = self._store.standing(wanted.volume).incoming
+                assert record is not None
+                yield self._end(wanted, record)
                 return
             try:
                 yield from self._take(wanted, identity, verdict, requests, claim)
             except Exhausted as error:
                 raise ReplicaFull(error.what, error.hint) from error
+
+    def _look_again(self, wanted: Wanted) -> Verdict:
+        """What was staged counts while it is there."""
+        record = self._store.standing(wanted.volume).incoming
+        assert record is not None
+        try:
+            self._store.object_path(record.object_name)
+        except NotFound as error:
+            log.warning("%s: what was staged is lost, it starts anew: %s", record.volume, error)
+            return Verdict.BEGIN
+        return Verdict.STAGED
+
+    def _end(self, wanted: Wanted, record: IncomingRecord) -> replica_pb2.ReceiveReply:
+        """Stage what came whole for its group, or commit it by itself. :return: the last reply."""
+        if wanted.staged:
+            self._store.stage(record)
+            staged = replica_pb2.Staged(generation=wanted.generation.message())
+            return replica_pb2.ReceiveReply(staged=staged)
+        self._store.commit(record)
+        self._committed(wanted.volume)
+        return _committed(wanted, already=False)
+
+    def commit(self, group: str, members: Mapping[str, str]) -> replica_pb2.Committed:
+        """See :func:`control.replica.groups.commit_group`."""
+        done = commit_group(self._store, group, members)
+        for name in done.fresh:
+            self._committed(name)
+        return replica_pb2.Committed(generation=done.generation.message(), already=not done.fresh)
 
     def _take(
         self, wanted: Wanted, identity: str, verdict: Verdict, requests: Requests, claim: Claim
@@ -91,9 +129,7 @@ class Receiver:
                 if what == "trailer":
                     session.check_whole(request.trailer)
                     yield from session.fill(wanted.size)
-                    session.commit()
-                    self._committed(wanted.volume)
-                    yield _committed(wanted, already=False)
+                    yield self._end(wanted, session.finish())
                     return
                 if what != "runs":
                     raise BadStream(f"a {what or 'nothing'} came where runs belong")
@@ -228,12 +264,12 @@ class _Session:
             self._store.drop_incoming(self._wanted.volume)
             raise
 
-    def commit(self) -> None:
-        """The generation becomes the newest: first it is on stable storage, then in the journal."""
+    def finish(self) -> IncomingRecord:
+        """All of it came, and is on stable storage before the journal may say so."""
         self._broken = True
         self._staging.finish()
         self._staging.close()
-        self._store.commit(self._record, self._staged)
+        return replace(self._record, tally=self._staged)
 
     def close(self) -> None:
         """Let go; what arrived whole is kept for the next call, where nothing is broken."""

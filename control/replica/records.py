@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from control.spans import Span
 from control.wire.frames import Tally
 from dm_tables.units import Bytes
 from proto.frazil.v1 import replica_pb2
+
+ROLE_REPLICA = "replica"
+ROLE_SEED = "seed"
+"""Content that was there before, and no generation yet."""
+ROLE_PROMOTED = "promoted"
+"""A source of this host now; only its history is left here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,11 @@ class VolumeRecord:
 
     ``identity`` is the only one that may write it. ``base_object`` is empty and ``base_number``
     0 while nothing is committed; else the base, and the generation that it is merged up to.
+
+    ``base_spans`` is content that was there before, as a seed or a source's own device, and the
+    beginning of the base; ``base_object`` holds what they do not. ``seed_uuid`` is what a delta
+    on them names as its base while nothing is committed. ``role`` is one of the ROLE_ constants,
+    since ``role_since`` if that is not 0.
     """
 
     name: str
@@ -47,6 +59,10 @@ class VolumeRecord:
     size: Bytes
     base_object: str = ""
     base_number: int = 0
+    base_spans: tuple[Span, ...] = ()
+    role: str = ROLE_REPLICA
+    role_since: int = 0
+    seed_uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +84,10 @@ class LayerRecord:
 
 @dataclass(frozen=True, slots=True)
 class CommittedRecord:
-    """A generation in the history, and what it came to on the wire."""
+    """A generation in the history, and what it came to on the wire.
+
+    ``size`` is the volume's at that instant; ``group`` is empty for a volume by itself.
+    """
 
     volume: str
     generation: Generation
@@ -76,6 +95,8 @@ class CommittedRecord:
     length: Bytes
     digest: bytes
     committed_at: int
+    size: Bytes = Bytes(0)
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +104,8 @@ class IncomingRecord:
     """A generation that is being received, up to its last durable checkpoint.
 
     ``base_uuid`` is empty for a whole copy; ``expected`` chunks are to come in a delta.
-    ``position`` is where the staged object goes on: exceptions, or a byte address.
+    ``position`` is where the staged object goes on: exceptions, or a byte address. ``size`` is
+    the volume's at that instant. Once ``staged`` all of it is there, and waits for its group.
     """
 
     volume: str
@@ -94,6 +116,8 @@ class IncomingRecord:
     expected: int
     tally: Tally = field(default_factory=Tally)
     position: int = 0
+    size: Bytes = Bytes(0)
+    staged: bool = False
 
     @property
     def whole(self) -> bool:
@@ -118,3 +142,4 @@ class Chain:
     generation: Generation
     base_object: str
     layers: tuple[ChainLayer, ...]
+    base_spans: tuple[Span, ...] = ()

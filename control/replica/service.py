@@ -10,6 +10,7 @@ import grpc
 
 from control.replica.access import AllowRule, Client, allowed_identity, client_of
 from control.replica.describe import describe
+from control.replica.groups import read_commit
 from control.replica.images import image_digests
 from control.replica.merging import ReplicaMerger
 from control.replica.receive import Receiver, Replies, Requests, first_request
@@ -84,6 +85,16 @@ class ReplicaService(ReplicaServicer):
             # The generated stubs do not know it; it ends the wait for the next request.
             interrupt: Callable[[], object] = context.cancel
             yield from self._receiver.receive(identity, wanted, requests, interrupt)
+
+    def Commit(
+        self, request: replica_pb2.CommitRequest, context: grpc.ServicerContext
+    ) -> replica_pb2.Committed:
+        """The staged generations of a group, all of them or none."""
+        with _typed(context):
+            members = read_commit(request)
+            for volume in members:
+                self._check_reader(context, volume)
+            return self._receiver.commit(request.group, members)
 
     def Digests(
         self, request: replica_pb2.DigestsRequest, context: grpc.ServicerContext

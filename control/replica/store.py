@@ -115,6 +115,7 @@ class ReplicaStore:
                 self.journal.new_object(wanted.volume, kind),
                 wanted.chunk,
                 wanted.chunks,
+                size=wanted.size,
             )
             self.journal.save_incoming(record)
         self.collect()
@@ -130,6 +131,7 @@ class ReplicaStore:
                 object_name=self.journal.new_object(record.volume, kind),
                 tally=Tally(),
                 position=0,
+                staged=False,
             )
             self.journal.save_incoming(fresh)
         self.collect()
@@ -140,6 +142,10 @@ class ReplicaStore:
         reached = replace(record, tally=tally, position=position)
         self.journal.save_incoming(reached)
         return reached
+
+    def stage(self, record: IncomingRecord) -> None:
+        """All of it is on stable storage, with its name, and waits for the commit of its group."""
+        self.journal.save_incoming(replace(record, staged=True))
 
     def drop_incoming(self, name: str) -> None:
         """Forget what was coming in, and give its room back."""
@@ -153,11 +159,19 @@ class ReplicaStore:
             self.journal.add_garbage(name, record.object_name)
             self.journal.remove_incoming(name)
 
-    def commit(self, record: IncomingRecord, tally: Tally) -> CommittedRecord:
+    def commit(self, record: IncomingRecord) -> CommittedRecord:
         """Make a generation the newest; its object is on stable storage, with its name.
 
         :raises BaseMismatch: the replica moved on since the manifest was judged.
         """
+        with self.lock, self.journal.transaction():
+            committed = self.put_on_top(record)
+        self.settle()
+        return committed
+
+    def put_on_top(self, record: IncomingRecord, group: str = "") -> CommittedRecord:
+        """The part of a commit that belongs into its transaction. :raises: as :meth:`commit`."""
+        tally = record.tally
         committed = CommittedRecord(
             record.volume,
             record.generation,
@@ -165,26 +179,30 @@ class ReplicaStore:
             Bytes(tally.length),
             tally.digest,
             self._clock(),
+            record.size,
+            group,
         )
-        with self.lock, self.journal.transaction():
-            self._check_newest(record)
-            if record.whole:
-                self._replace_base(record)
-            else:
-                self.journal.save_layer(
-                    LayerRecord(
-                        record.volume,
-                        record.generation.number,
-                        record.object_name,
-                        record.chunk,
-                        tally.chunks,
-                    )
+        self._check_newest(record)
+        if record.whole:
+            self._replace_base(record)
+        else:
+            self.journal.save_layer(
+                LayerRecord(
+                    record.volume,
+                    record.generation.number,
+                    record.object_name,
+                    record.chunk,
+                    tally.chunks,
                 )
-            self.journal.add_committed(committed)
-            self.journal.remove_incoming(record.volume)
+            )
+        self.journal.add_committed(committed)
+        self.journal.remove_incoming(record.volume)
+        return committed
+
+    def settle(self) -> None:
+        """After a change: tell those that wait for one, and delete what was let go."""
         self._tell()
         self.collect()
-        return committed
 
     def _check_newest(self, record: IncomingRecord) -> None:
         newest = self.journal.newest(record.volume)
@@ -233,6 +251,7 @@ class ReplicaStore:
                 found.generation,
                 volume.base_object,
                 tuple(ChainLayer(layer.object_name, layer.chunk) for layer in below),
+                volume.base_spans,
             )
 
     def _committed(self, name: str, number: int, uuid: str) -> CommittedRecord:

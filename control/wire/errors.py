@@ -46,6 +46,10 @@ class BaseMismatch(Precondition):
     """The delta does not build on what the replica has. Nothing was written."""
 
 
+class NotStaged(Precondition):
+    """A member of a group has not come whole, or as another generation. Nothing was committed."""
+
+
 class SizeMismatch(Precondition):
     """The replica volume was made for another size."""
 
@@ -80,6 +84,10 @@ class ReplicaFull(Exhausted):
 
 class BadManifest(Usage):
     """A manifest that describes nothing that could be received."""
+
+
+class BadCommit(Usage):
+    """The commit of a group that names no instant: no member, one twice, or two generations."""
 
 
 class BadStream(Usage):

@@ -57,7 +57,13 @@ def standing(newest: int = 0, incoming: IncomingRecord | None = None) -> Standin
 def part(number: int, base: int = 0) -> IncomingRecord:
     source = wanted(number, base)
     return IncomingRecord(
-        "data", source.generation, source.base_uuid, "object", source.chunk, source.chunks
+        "data",
+        source.generation,
+        source.base_uuid,
+        "object",
+        source.chunk,
+        source.chunks,
+        size=source.size,
     )
 
 
