@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from dm_tables.units import GIB, MIB, Bytes, chunks_covering
 from proto.frazil.v1 import replica_pb2
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The version of the protocol between two frazilds."""
 
 MAX_RUN_BYTES = MIB

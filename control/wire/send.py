@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ THROTTLE_SLICE = 16 << 10
 TICK_SECONDS = 0.2
 STALL_SECONDS = 60.0
 FAREWELL_SECONDS = 2.0
+COMMIT_SECONDS = 60.0
 
 
 class Limiter(Protocol):
@@ -51,12 +52,12 @@ class SendProgress:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """A committed generation.
+    """A generation that is committed, or staged for the commit of its group.
 
     ``sent`` counts the messages' bytes of this call, ``plain`` the payload bytes in them before
     compression; ``length`` the delta's bytes, zeroes included, and ``chunks`` and ``runs`` what
     the whole generation came to. ``resumed`` runs were at the replica already; with ``already``
-    it had committed the generation before, and nothing was sent.
+    it had committed the generation before, or staged it, and nothing was sent.
     """
 
     already: bool
@@ -67,6 +68,7 @@ class SendResult:
     runs: int
     resumed: int
     digest: bytes
+    staged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ def send(
     peer: str = "the replica",
     compress: bool = True,
 ) -> SendResult:
-    """Bring the replica to the manifest's generation, and wait until it has committed it.
+    """Bring the manifest's generation to the replica, and wait until it has committed it.
+
+    With ``manifest.staged`` until it has staged it: :func:`commit` makes it the newest.
 
     :param checkpoint: the last one that ``on_checkpoint`` gave for this generation.
     :param on_checkpoint: called in this thread with each place that is durable at the replica.
@@ -131,6 +135,35 @@ def send(
         sending.close()
 
 
+def commit(
+    stub: ReplicaStub,
+    group: str,
+    members: Mapping[str, str],
+    *,
+    peer: str = "the replica",
+    timeout: float = COMMIT_SECONDS,
+) -> replica_pb2.Committed:
+    """Make a group's staged generations the newest of their volumes, all of them or none.
+
+    Repeating it is harmless: what is committed already stays so.
+
+    :param group: the group's name, for people.
+    :param members: the generation's UUID by volume, as the replica names it.
+    :param timeout: in seconds.
+    :raises PeerUnreachable: no answer; it may be committed all the same.
+    :raises NotStaged, BaseMismatch, ReplicaNotFound: it names the member that cannot be.
+    :raises ReplicaRefused: the identity may not write one of them.
+    """
+    request = replica_pb2.CommitRequest(group=group)
+    for volume, uuid in members.items():
+        request.members.add(volume=volume, generation_uuid=uuid)
+    try:
+        reply: replica_pb2.Committed = stub.Commit(request, timeout=timeout)
+    except grpc.RpcError as error:
+        raise peer_error(error, peer) from error
+    return reply
+
+
 class _Sending:
     """The state of one Receive call, shared by its threads."""
 
@@ -154,7 +187,7 @@ class _Sending:
         self._call: Any = None
         self._replies: threading.Thread | None = None
         self._reader: threading.Thread | None = None
-        self._committed = False
+        self._ended_well = False
         self._moved = time.monotonic()
         self._total = Count(0, 0)
         self._resumed = 0
@@ -173,7 +206,7 @@ class _Sending:
         """Stop the threads, and the call if it is still there."""
         self._stop.set()
         if self._replies is not None:
-            if self._committed:
+            if self._ended_well:
                 # The replica has only to end the call; cancelling would look like a failure there.
                 self._replies.join(FAREWELL_SECONDS)
             self._call.cancel()
@@ -209,7 +242,7 @@ class _Sending:
     def handle(
         self, event: _Event, on_checkpoint: Callable[[Checkpoint], None] | None, peer: str
     ) -> SendResult | None:
-        """Take one event. :return: the result, once the generation is committed."""
+        """Take one event. :return: the result, once the generation is committed or staged."""
         if isinstance(event, _Failed):
             raise event.error
         if isinstance(event, _Ended):
@@ -217,9 +250,11 @@ class _Sending:
                 raise peer_error(event.error, peer)
             raise BadStream(f"{peer} ended the call without a commit")
         what = event.WhichOneof("message")
-        if what == "committed":
-            self._committed = True
-            return self._result(event.committed.already)
+        if what == "committed" or (what == "staged" and self._manifest.staged):
+            self._ended_well = True
+            # Only where something is lacking does the replica say where to begin.
+            there = self._reader is None if what == "staged" else event.committed.already
+            return self._result(there, what == "staged")
         if what == "ready" and self._reader is None:
             reading = threading.Thread(
                 target=self._read, args=(event.ready,), name="send reader", daemon=True
@@ -241,10 +276,11 @@ class _Sending:
             mark = self._marks.popleft()
         return mark
 
-    def _result(self, already: bool) -> SendResult:
+    def _result(self, already: bool, staged: bool) -> SendResult:
         tally = self._tally
         return SendResult(
             already=already,
+            staged=staged,
             sent=self._sent,
             plain=self._plain,
             length=tally.length,

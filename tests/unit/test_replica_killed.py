@@ -6,9 +6,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import NAMESPACE_DNS, uuid5
 
 import pytest
 
@@ -17,13 +19,15 @@ from control.replica.receive import Pace
 from control.wire.batches import Checkpoint
 from control.wire.channel import connect
 from control.wire.errors import PeerUnreachable
-from control.wire.send import send
+from control.wire.send import commit, send
 from dm_tables.units import MIB
 from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
-from tests.replica_tools import Replica, manifest, noise, whole
+from tests.replica_tools import Replica, generation, manifest, noise, whole
 
 CHUNK = 65536
 KILLS = 2
+GROUP_KILLS = 5
+MEMBERS = ("a", "b", "c")
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys, threading
@@ -133,6 +137,61 @@ def _check(source: Source, *allowed: int) -> None:
     if newest:
         assert found.image() == source.images[newest]
     found.store.close()
+
+
+# A group.
+
+
+def stamped(name: str, number: int) -> bytes:
+    """A member's image, which tells its generation."""
+    return f"{name}{number:07d}".encode() * CHUNK
+
+
+def bring_group(
+    directory: Path, number: int, at_commit: Callable[[], object] = lambda: None
+) -> None:
+    """Stage every member, then commit them; ``at_commit`` comes between."""
+    with connect(f"unix:{directory}/peer.sock", None, True) as channel:
+        stub = ReplicaStub(channel)
+        for name in MEMBERS:
+            delta = whole(stamped(name, number), CHUNK)
+            uuid = str(uuid5(NAMESPACE_DNS, name))
+            named = {"volume": name, "volume_uuid": uuid, "staged": number > 1}
+            send(stub, manifest(number, delta, base=number - 1, **named), delta)
+        at_commit()
+        commit(stub, "shop", dict.fromkeys(MEMBERS, generation(number).uuid))
+
+
+def shown_by(directory: Path) -> set[int]:
+    """The generations that the members' images show."""
+    found = Replica(directory, Pace())
+    numbers = set()
+    for name in MEMBERS:
+        newest = found.newest(name)
+        seen = found.image(name=name)
+        assert seen == stamped(name, newest)
+        numbers.add(newest)
+    found.store.close()
+    return numbers
+
+
+def test_a_group_that_is_killed_at_its_commit(tmp_path: Path) -> None:
+    """Never one member new and another old, wherever in the commit it dies."""
+    directory = tmp_path / "replica"
+    with process(directory):
+        bring_group(directory, 1)
+    chance = random.Random(2)
+    for number in range(2, 2 + GROUP_KILLS):
+        with process(directory) as replica:
+            killing = threading.Timer(chance.uniform(0, 0.03), replica.kill)
+            with suppress(PeerUnreachable):
+                bring_group(directory, number, killing.start)
+            killing.join()
+            assert replica.wait(10) == -signal.SIGKILL
+        assert len(shown_by(directory)) == 1
+        with process(directory):
+            bring_group(directory, number)
+        assert shown_by(directory) == {number}
 
 
 def test_the_check_can_fail(tmp_path: Path) -> None:
