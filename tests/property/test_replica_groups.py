@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -50,7 +51,10 @@ def image(name: str, number: int) -> bytes:
 def sent(name: str, number: int, base: int) -> list[replica_pb2.ReceiveRequest]:
     """A member's generation on an older one, or as a whole; staged unless it is the first."""
     new = image(name, number)
-    fields = {"volume": name, "volume_uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, name))}
+    fields: dict[str, Any] = {
+        "volume": name,
+        "volume_uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),
+    }
     if not base:
         return messages(number, whole(new, CHUNK), **fields, staged=number > 1)
     old = image(name, base)

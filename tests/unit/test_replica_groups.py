@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ CHANGED = {name: patched(IMAGE, CHUNK, {3: noise(CHUNK)}) for name in NAMES}
 CHANGE = [Extent(Bytes(3 * CHUNK), Bytes(CHUNK))]
 
 
-def of(name: str) -> dict[str, object]:
+def of(name: str) -> dict[str, Any]:
     """What tells a member from the others."""
     return {"volume": name, "volume_uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, name))}
 
