@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from control import VERSION
+from control.cli import attaching, failover, points
 from control.cli.activating import activate
 from control.cli.authority import pki
 from control.cli.check import check
@@ -16,13 +17,15 @@ from control.cli.event_log import events
 from control.cli.examining import doctor
 from control.cli.exits import INTERRUPTED
 from control.cli.freeze_table import freeze_table
+from control.cli.groups import group
 from control.cli.heatmap import heatmap
-from control.cli.hosts import host, status, verify
+from control.cli.hosts import host, status
 from control.cli.man import ManGroup
 from control.cli.mirrors import mirror
 from control.cli.output import fail, write_anywhere
 from control.cli.replicas import replica
 from control.cli.session import common_options
+from control.cli.verifying import verify
 from control.cli.volumes import volume
 from dm_tables.errors import FrazilError, Kind, Usage
 
@@ -50,8 +53,30 @@ def frazil() -> None:
     """
 
 
+# Nouns' verbs that lie with their like, in the order of use.
+for noun, verbs in (
+    (volume, (failover.demote, failover.activate)),
+    (mirror, (failover.switch, failover.resolve)),
+    (
+        replica,
+        (
+            points.points,
+            points.keep,
+            attaching.mount,
+            attaching.unmount,
+            attaching.test,
+            attaching.test_end,
+            failover.promote,
+            points.seed,
+        ),
+    ),
+):
+    for verb in verbs:
+        noun.add_command(verb)
+
 for command in (
     volume,
+    group,
     mirror,
     replica,
     freeze_table,

@@ -94,8 +94,9 @@ def check(
     3 UNKNOWN, as monitoring plugins do.
 
     A mirror is too old at 2 times its interval (WARNING) and at 3 times (CRITICAL), an interval
-    of under a minute counting as one; a mirror that runs on demand, and a replica, only against
-    limits that are given. A mirror whose health is ERROR is CRITICAL; one that is DEGRADED, or
+    of under a minute counting as one; with an RPO at that and at twice that. A mirror that runs
+    on demand, by a schedule or in a window, and a replica, are too old only by limits that are
+    given. A mirror whose health is ERROR is CRITICAL; one that is DEGRADED, or
     does not run, is WARNING.
     """
     given = Limits(warning, critical)
@@ -140,10 +141,7 @@ def _replicas(session: Session, names: Sequence[str], given: Limits) -> list[Fin
 
 def judge_mirror(one: pb.Mirror, given: Limits) -> Finding:
     """The verdict over a mirror: the worst of its health, its state and its lag."""
-    limits = given
-    if limits == Limits() and not one.on_demand:
-        period = max(one.interval_ms / 1000, LEAST_PERIOD)
-        limits = Limits(2 * period, 3 * period)
+    limits = given if given != Limits() else _own_limits(one)
     age = one.lag_ms / 1000 if one.committed.number else None
     verdicts = [_by_age(age, limits)]
     if one.health == "ERROR":
@@ -156,8 +154,20 @@ def judge_mirror(one: pb.Mirror, given: Limits) -> Finding:
     return Finding(one.name, level, why, age, limits)
 
 
+def _own_limits(one: pb.Mirror) -> Limits:
+    """What its rhythm promises; nothing where the next cycle may be far away by rights."""
+    if one.on_demand or one.schedule or one.window:
+        return Limits()
+    if one.rpo_ms:
+        return Limits(one.rpo_ms / 1000, 2 * one.rpo_ms / 1000)
+    period = max(one.interval_ms / 1000, LEAST_PERIOD)
+    return Limits(2 * period, 3 * period)
+
+
 def judge_replica(one: rpb.ReplicaVolume, given: Limits, now: float) -> Finding:
     """The verdict over a replica: the age of its newest instant by this host's clock."""
+    if one.role == "promoted":
+        return Finding(one.name, Level.OK, "promoted: a source here", None, given)
     newest = one.newest
     age = max(now - words.seconds(newest.frozen_at), 0.0) if newest.number else None
     level, why = _by_age(age, given)

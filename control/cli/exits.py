@@ -12,7 +12,7 @@ MEANINGS: Final[dict[int, str]] = {
     Kind.OK: "done",
     Kind.FAILED: "failed, for a reason no other code names",
     Kind.USAGE: "the command line or a value in it cannot be meant",
-    Kind.NOT_FOUND: "no such volume, mirror, replica, layer or generation",
+    Kind.NOT_FOUND: "no such volume, group, mirror, replica, layer or generation",
     Kind.EXISTS: "the name is taken by something else",
     Kind.PRECONDITION: "something else has to be done first",
     Kind.UNAVAILABLE: "no answer from frazild or from the peer, or time ran out; try again",

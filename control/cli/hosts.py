@@ -1,4 +1,4 @@
-"""``frazil host``, ``frazil status`` and ``frazil verify``."""
+"""``frazil host`` and ``frazil status``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from typing import Any
 
 import click
 
-from control.cli import mirror_text, replicas, volumes, words
+from control.cli import groups, members, mirror_text, replicas, volumes
 from control.cli.man import ManCommand
-from control.cli.output import columns, data, document, fields, say, show
-from control.cli.progress import follow
+from control.cli.output import data, document, fields, show
 from control.cli.session import Session, pass_session
-from control.cli.types import SIZE
 from control.units_text import human_size
 from dm_tables.errors import Kind
-from dm_tables.units import Bytes
 from proto.frazil.v1 import control_pb2 as pb
 
 
@@ -71,24 +68,27 @@ def _tracer(one: pb.Tracer) -> str:
 def status(session: Session, exit_code: bool) -> int:
     """Show everything here in brief.
 
-    The volumes, mirrors and replicas of this host, and the room in its pool.
+    The volumes, groups, mirrors and replicas of this host, and the room in its pool.
     """
     api = session.api
     one = api.ask("GetHost", pb.GetHostRequest(), pb.Host)
     found = api.ask("ListVolumes", pb.ListVolumesRequest(), pb.ListVolumesReply)
     mirrors = api.ask("ListMirrors", pb.ListMirrorsRequest(), pb.ListMirrorsReply)
     kept = api.ask("ListReplicas", pb.ListReplicasRequest(), pb.ListReplicasReply)
+    grouped = members.groups(session)
     if session.as_json:
         from control.cli.schema import as_dict
 
         whole: dict[str, Any] = {"host": as_dict(one)}
-        for reply in (found, mirrors, kept):
+        for reply in (found, mirrors, kept, pb.ListGroupsReply(groups=grouped)):
             whole |= as_dict(reply)
         document(whole)
     else:
         parts = [_heading(one)]
         parts += [volumes.table(list(found.volumes))] if found.volumes else []
-        parts += [mirror_text.table(mirrors.mirrors)] if mirrors.mirrors else []
+        named = [one for one in grouped if not one.implicit]
+        parts += [groups.table(named)] if named else []
+        parts += [mirror_text.table(mirrors.mirrors, grouped)] if mirrors.mirrors else []
         parts += [replicas.table(list(kept.replicas))] if kept.replicas else []
         data("\n\n".join(parts))
     if not exit_code:
@@ -113,42 +113,3 @@ def worst(found: list[pb.Volume], mirrors: list[pb.Mirror]) -> int:
     code = mirror_text.status_code(mirrors)
     degraded = bool(states - {"active"}) or any(volume.problem for volume in found)
     return int(Kind.DEGRADED) if code == Kind.OK and degraded else code
-
-
-@click.command(
-    "verify",
-    cls=ManCommand,
-    exits=(Kind.NOT_FOUND, Kind.PRECONDITION, Kind.CORRUPT),
-    examples=[
-        ("frazil verify data-b", "the newest generation, block by block, at both ends"),
-        ("frazil verify data-b --block 64KiB", "differences to the nearest 64 KiB"),
-    ],
-)
-@click.argument("mirror")
-@click.option(
-    "--block", type=SIZE, default=Bytes(0), metavar="SIZE", help="Grain of the comparison; 1MiB."
-)
-@pass_session
-def verify(session: Session, mirror: str, block: Bytes) -> int:
-    """Compare both ends of MIRROR.
-
-    The newest committed generation is compared block by block. Both ends are the same frozen
-    instant, so nothing is stopped meanwhile. Exits with 9, and lists where, if they differ.
-    """
-    request = pb.VerifyRequest(mirror=mirror, block_bytes=block)
-    stream = session.api.stream("Verify", request, pb.Progress)
-    last = follow(stream, f"comparing {mirror}")
-    if session.as_json:
-        show(session, last, "")
-    elif last.differences:
-        rows = [
-            (str(span.offset_bytes), human_size(span.length_bytes)) for span in last.differences
-        ]
-        data(columns(("OFFSET", "LENGTH"), rows, right="OFFSET LENGTH"))
-    else:
-        number = words.number(last.generation)
-        data(f"{mirror}: generation {number} is the same at both ends")
-    if not last.differences:
-        return int(Kind.OK)
-    say(f"{mirror}: generation {words.number(last.generation)} differs at the replica")
-    return int(Kind.CORRUPT)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from control.cli import words
+from control.cli import members, words
 from control.cli.api import lasting
 from control.cli.glyphs import for_encoding
 from control.cli.output import data, say
@@ -43,13 +43,17 @@ def watch(session: Session, names: Sequence[str]) -> None:
     elif sys.stdout.isatty():
         with Screen() as screen:
             for reply in lasting(connect, screen.gap, time.sleep):
-                screen.show(list(reply.mirrors))
+                screen.show(list(reply.mirrors), _policies(session))
     else:
         changes = Changes()
         for reply in lasting(connect, _tell_gap, time.sleep):
             for text in changes.lines(reply.mirrors):
                 data(text)
             sys.stdout.flush()
+
+
+def _policies(session: Session) -> dict[str, str]:
+    return {group.name: words.policy(group) for group in members.groups(session)}
 
 
 def _tell_gap(error: FrazilError) -> None:
@@ -63,6 +67,7 @@ class Screen:
         self._console = console or Console(highlight=False)
         self._glyphs = for_encoding(self._console.encoding)
         self._mirrors: list[pb.Mirror] = []
+        self._policies: dict[str, str] = {}
         self._seen = ""
         self._stack = ExitStack()
         self._live: Live | None = None
@@ -77,12 +82,13 @@ class Screen:
         if self._mirrors:
             size = self._console.size
             title = Text(f"mirrors at {self._seen}", style="dim")
-            text = view(self._mirrors, size.width, size.height - 1, self._glyphs, title)
+            text = self._view(size.width, size.height - 1, title)
             self._console.print(text, no_wrap=True)
 
-    def show(self, mirrors: list[pb.Mirror]) -> None:
-        """Draw ``mirrors`` as they are now."""
+    def show(self, mirrors: list[pb.Mirror], policies: dict[str, str] | None = None) -> None:
+        """Draw ``mirrors`` as they are now; ``policies`` are their groups'."""
         self._mirrors = mirrors
+        self._policies = policies or {}
         self._seen = time.strftime("%H:%M:%S")
         count = f"{len(mirrors)} mirror" + ("" if len(mirrors) == 1 else "s")
         self._draw(Text(f"frazil  {count}  {self._seen}  Ctrl-C ends", style="dim"))
@@ -94,9 +100,12 @@ class Screen:
 
     def _draw(self, title: Text) -> None:
         size = self._console.size
-        text = view(self._mirrors, size.width, size.height, self._glyphs, title)
+        text = self._view(size.width, size.height, title)
         if self._live is not None:
             self._live.update(text, refresh=True)
+
+    def _view(self, width: int, height: int, title: Text) -> Text:
+        return view(self._mirrors, width, height, self._glyphs, title, policies=self._policies)
 
 
 class Changes:
@@ -127,6 +136,8 @@ def _essence(mirror: pb.Mirror) -> tuple[object, ...]:
         mirror.committed.number,
         mirror.current.generation.number,
         mirror.current.resumed,
+        mirror.counts,
+        *((one.volume, one.state, one.committed.number) for one in members.behind(mirror)),
     )
 
 
@@ -138,6 +149,8 @@ def change_line(mirror: pb.Mirror) -> str:
         parts.append(f"coming {mirror.current.generation.number}")
     parts.append(f"lag {words.lag(mirror)}")
     text = f"{_stamp()} {mirror.name}: {', '.join(part for part in parts if part)}"
+    if members.behind(mirror):
+        text += f", {members.brief(mirror)}"
     return f"{text}: {mirror.problem}" if mirror.problem else text
 
 

@@ -54,8 +54,8 @@ class ManGroup(click.Group):
         self.examples = examples
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order they were added, which is the order of use."""
-        return list(self.commands)
+        """In the order they were added, which is the order of use; to remove comes last."""
+        return sorted(self.commands, key=lambda name: name == "remove")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples."""

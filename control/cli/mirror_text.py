@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from control.cli import outlook_text, words
+from control.cli import members, outlook_text, words
 from control.cli.output import columns, fields
 from control.cli.progress import amounts
 from control.units_text import human_duration, human_size
@@ -14,14 +14,14 @@ from proto.frazil.v1 import control_pb2 as pb
 HEADER = ("MIRROR", "VOLUME", "PEER", "STATE", "HEALTH", "GEN", "LAG")
 
 
-def table(mirrors: Sequence[pb.Mirror]) -> str:
-    """A line a mirror; problems in full below."""
+def table(mirrors: Sequence[pb.Mirror], groups: Sequence[pb.Group] = ()) -> str:
+    """A line a mirror; below, problems in full, members that are behind, and policies."""
     if not mirrors:
         return "no mirrors"
     rows = [
         (
             one.name,
-            one.volume,
+            words.source(one),
             one.peer,
             words.standing(one),
             one.health,
@@ -30,21 +30,37 @@ def table(mirrors: Sequence[pb.Mirror]) -> str:
         )
         for one in mirrors
     ]
-    problems = [f"{one.name}: {one.problem}" for one in mirrors if one.problem]
-    return "\n".join([columns(HEADER, rows, right="GEN LAG"), *problems])
+    remarks = [f"{one.name}: {one.problem}" for one in mirrors if one.problem]
+    remarks += [f"{one.name}: {members.brief(one)}" for one in mirrors if members.behind(one)]
+    remarks += [said for group in groups if (said := _fan_out(group, mirrors))]
+    return "\n".join([columns(HEADER, rows, right="GEN LAG"), *remarks])
 
 
-def details(one: pb.Mirror) -> str:
+def _fan_out(group: pb.Group, mirrors: Sequence[pb.Mirror]) -> str:
+    """How a group with several mirrors goes on: ``db: lockstep of near and far, not night``."""
+    own = [one for one in mirrors if (one.group or one.volume) == group.name]
+    if len(own) < 2:
+        return ""
+    text = f"{group.name}: {words.policy(group)}"
+    counting = [one.name for one in own if one.counts]
+    others = [one.name for one in own if not one.counts]
+    text += f" of {', '.join(counting)}" if counting else ""
+    return f"{text}; {', '.join(others)} hold nothing back" if others else text
+
+
+def details(one: pb.Mirror, groups: Sequence[pb.Group] = ()) -> str:
     """Everything about a mirror, for reading."""
     pairs = [
         ("mirror", one.name),
-        ("volume", one.volume),
-        ("peer", f"{one.peer}, volume {one.replica_volume or one.volume}{_security(one)}"),
+        ("group", words.source(one)) if one.group else ("volume", one.volume),
+        ("peer", f"{one.peer}{_there(one)}{_security(one)}"),
         ("state", words.standing(one)),
         ("health", one.health),
         ("problem", one.problem),
         ("next attempt", words.when(one.next_attempt) if one.HasField("next_attempt") else ""),
+        ("policy", _policy(one, groups)),
         ("cycles", words.cadence(one)),
+        ("copies", one.window),
         ("rate", words.rate(one.rate_bytes)),
         ("verify", "every generation" if one.verify else "when asked"),
         ("committed", words.generation(one.committed)),
@@ -55,10 +71,27 @@ def details(one: pb.Mirror) -> str:
         ("lacking", _lacking(one.lacking_bytes)),
     ]
     text = fields(pairs)
+    if one.group and one.members:
+        text += "\n\n" + members.table(one)
     if one.recent:
         rows = [words.cycle_row(cycle) for cycle in one.recent]
         text += "\n\n" + columns(words.CYCLE_HEADER, rows, right=words.CYCLE_RIGHT)
     return text
+
+
+def _there(one: pb.Mirror) -> str:
+    if one.group:
+        return f", volumes {one.replica_volume}" if one.replica_volume else ""
+    return f", volume {one.replica_volume or one.volume}"
+
+
+def _policy(one: pb.Mirror, groups: Sequence[pb.Group]) -> str:
+    """The group's policy, and what this mirror has to do with it."""
+    for group in groups:
+        if group.name == (one.group or one.volume):
+            part = "it holds back the next cycle" if one.counts else "it holds nothing back"
+            return f"{words.policy(group)}; {part}"
+    return ""
 
 
 def _security(one: pb.Mirror) -> str:

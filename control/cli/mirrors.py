@@ -1,4 +1,4 @@
-"""``frazil mirror``: copy a volume to another host, cycle after cycle."""
+"""``frazil mirror``: copy a volume or a group to another host, cycle after cycle."""
 
 from __future__ import annotations
 
@@ -7,46 +7,61 @@ from typing import Any
 
 import click
 
-from control.cli import words
+from control.cli import rhythm, words
 from control.cli.man import ManGroup
+from control.cli.members import groups
 from control.cli.mirror_text import details, status_code, table
 from control.cli.output import data, show
 from control.cli.progress import follow
+from control.cli.refusals import NothingToSet
 from control.cli.session import Session, pass_session
-from control.cli.types import ADDRESS, DURATION, RATE
+from control.cli.types import ADDRESS, RATE
 from control.cli.waiting import wait_for
-from control.units_text import Rate, Seconds
+from control.units_text import Rate
 from dm_tables.errors import Kind, Usage
 from proto.frazil.v1 import control_pb2 as pb
 
 KNOWN = (Kind.NOT_FOUND,)
 
 
-class NothingToSet(Usage):
-    """``mirror set`` without a setting."""
+SETTINGS = (
+    "--interval",
+    "--schedule",
+    "--rpo",
+    "--on-demand",
+    "--continuous",
+    "--window",
+    "--rate",
+    "--peer",
+    "--verify",
+)
 
-    def __init__(self, name: str) -> None:
+
+class WhatToMirror(Usage):
+    """A mirror of nothing, or of two things."""
+
+    def __init__(self, name: str, why: str) -> None:
         super().__init__(
-            f"nothing to set for the mirror {name}",
-            "give at least one of --interval, --rate, --on-demand, --continuous, --peer, --verify",
+            f"the mirror {name} needs one volume or one group: {why}",
+            "write --volume V or --group G, and --peer HOST:PORT",
         )
 
 
-class TwoRhythms(Usage):
-    """An interval for cycles that start only when asked."""
+class OneNameForAll(Usage):
+    """A group's replicas that would all be called the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(
-            "--on-demand and --interval exclude each other",
-            "a mirror runs cycles by itself, or only at sync-now",
+            f'"{name}" would be the name of every volume\'s replica',
+            'put {volume} into it, as in "copy-{volume}"',
         )
 
 
 @click.group(cls=ManGroup)
 def mirror() -> None:
-    """Mirrors of volumes to other hosts.
+    """Mirrors of volumes and groups to other hosts.
 
-    A mirror freezes its volume, copies what changed to the peer, and begins again.
+    A mirror freezes its volume or its group, copies what changed to the peer, and begins again.
     """
 
 
@@ -58,48 +73,84 @@ def mirror() -> None:
             "frazil mirror create nightly data backup2:7420 --interval 1h --rate 50MB/s",
             "a freeze an hour, gently; begins with 'frazil mirror start nightly'",
         ),
+        (
+            "frazil mirror create db-b --group db --peer backup1:7420 --rpo 5m --start",
+            "all volumes of a group, at the pace that five minutes ask for",
+        ),
+        (
+            "frazil mirror create db-c --group db --peer backup2:7420"
+            " --schedule '0 1 * * *' --replica-name 'night-{volume}'",
+            "once a night, under other names there",
+        ),
     ],
     exits=(Kind.NOT_FOUND, Kind.EXISTS, Kind.PRECONDITION),
 )
 @click.argument("name")
-@click.argument("volume")
-@click.argument("peer", metavar="HOST:PORT", type=ADDRESS)
-@click.option("--replica-volume", default="", metavar="NAME", help="Its name there, if another.")
+@click.argument("volume", required=False, metavar="[VOLUME")
+@click.argument("peer", required=False, metavar="HOST:PORT]", type=ADDRESS)
+@click.option("--volume", "volume_option", metavar="VOLUME", help="The volume, if not given above.")
+@click.option("--group", metavar="GROUP", help="All volumes of a group, instead of one volume.")
 @click.option(
-    "--interval",
-    type=DURATION,
-    metavar="DURATION",
-    help="From one freeze to the next; without it a cycle follows the last at once.",
+    "--peer",
+    "peer_option",
+    type=ADDRESS,
+    metavar="HOST:PORT",
+    help="Where the frazild listens that keeps the replica, if not given above.",
 )
+@click.option(
+    "--replica-name",
+    "--replica-volume",
+    "replica_volume",
+    default="",
+    metavar="PATTERN",
+    help="The volume's name there, if another; {volume} in it stands for its name here.",
+)
+@rhythm.options
 @click.option("--rate", type=RATE, default=Rate(0), metavar="RATE", help="At most, as 50MB/s.")
-@click.option("--on-demand", is_flag=True, help="A cycle only at sync-now.")
 @click.option("--verify", is_flag=True, help="Compare every generation at both ends.")
 @click.option("--plaintext", is_flag=True, help="No TLS: only for a peer on this very host.")
 @click.option("--start", is_flag=True, help="Start it, too.")
 @pass_session
-def create(session: Session, /, name: str, interval: Seconds | None, **given: Any) -> None:
-    """Make a mirror NAME of VOLUME to the frazild at HOST:PORT.
+def create(session: Session, /, name: str, **given: Any) -> None:
+    """Make a mirror NAME of a volume or a group to the frazild at HOST:PORT.
 
-    The first cycle copies the whole volume without its holes and zeroes; each later one what
-    changed. The peer's configuration must allow this host to write the replica.
+    The first cycle copies everything without its holes and zeroes; each later one what changed.
+    The peer's configuration must allow this host to write the replicas. Without an interval, a
+    schedule, an RPO or --on-demand a cycle follows the last at once.
     """
-    if interval and given["on_demand"]:
-        raise TwoRhythms
     request = pb.CreateMirrorRequest(
         name=name,
-        interval_ms=_milliseconds(interval),
         rate_bytes=given.pop("rate"),
+        window=given.pop("window") or "",
+        **_source(name, given),
+        **rhythm.taken(given),
         **given,
     )
     _show_state(session, session.api.ask("CreateMirror", request, pb.Mirror))
 
 
+def _source(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Take what is mirrored, and where to, out of ``given``."""
+    volumes = [one for one in (given.pop("volume"), given.pop("volume_option")) if one]
+    peers = [one for one in (given.pop("peer"), given.pop("peer_option")) if one]
+    group: str | None = given.pop("group")
+    named = [*volumes, group] if group else volumes
+    if len(named) != 1:
+        raise WhatToMirror(name, f"{' and '.join(named)} are named" if named else "none is named")
+    if len(peers) != 1:
+        raise WhatToMirror(name, "two peers are named" if peers else "no peer is named")
+    pattern = given["replica_volume"]
+    if group and pattern and "{volume}" not in pattern:
+        raise OneNameForAll(pattern)
+    return {"volume": volumes[0] if volumes else "", "group": group or "", "peer": peers[0]}
+
+
 @mirror.command("list", examples=[("frazil mirror list", "a line a mirror")])
 @pass_session
 def list_mirrors(session: Session) -> None:
-    """List the mirrors of this host's volumes."""
+    """List the mirrors of this host's volumes and groups."""
     reply = session.api.ask("ListMirrors", pb.ListMirrorsRequest(), pb.ListMirrorsReply)
-    show(session, reply, table(list(reply.mirrors)))
+    show(session, reply, lambda: table(reply.mirrors, groups(session)))
 
 
 @mirror.command(
@@ -120,8 +171,10 @@ def list_mirrors(session: Session) -> None:
 def status(session: Session, names: tuple[str, ...], watch: bool, exit_code: bool) -> int:
     """Show how mirrors fare: all of them in brief, or each NAME in full.
 
-    LAG is the age of the replica's newest instant. With --watch --json, one JSON document a
-    line; without a terminal, --watch prints a line at every change.
+    LAG is the age of the replica's newest instant. A mirror of a group is shown with its
+    volumes: the generation that each has at the replica, what it lacks there, and whether it is
+    joining still. With --watch --json, one JSON document a line; without a terminal, --watch
+    prints a line at every change.
     """
     if watch:
         if exit_code:
@@ -129,8 +182,25 @@ def status(session: Session, names: tuple[str, ...], watch: bool, exit_code: boo
         return _watch(session, names)
     mirrors = _chosen(session, names)
     reply = pb.ListMirrorsReply(mirrors=mirrors)
-    show(session, reply, "\n\n".join(map(details, mirrors)) if names else table(mirrors))
+    show(session, reply, lambda: _text(mirrors, groups(session), bool(names)))
     return status_code(mirrors) if exit_code else int(Kind.OK)
+
+
+def _text(mirrors: list[pb.Mirror], known: list[pb.Group], in_full: bool) -> str:
+    if in_full:
+        return "\n\n".join(details(one, known) for one in mirrors)
+    return table(mirrors, known)
+
+
+@mirror.command(
+    "show", exits=(Kind.NOT_FOUND,), examples=[("frazil mirror show data-b", "in full")]
+)
+@click.argument("name")
+@pass_session
+def show_mirror(session: Session, name: str) -> None:
+    """Show the mirror NAME in full: how it is set, where it stands, its last cycles."""
+    one = session.api.ask("GetMirror", pb.GetMirrorRequest(name=name), pb.Mirror)
+    show(session, one, lambda: details(one, groups(session)))
 
 
 def _chosen(session: Session, names: tuple[str, ...]) -> list[pb.Mirror]:
@@ -232,27 +302,30 @@ def break_mirror(session: Session, name: str, now: bool, wait: bool) -> None:
     examples=[
         ("frazil mirror set data-b --rate 20MB/s", "slower, from now on, mid-copy too"),
         ("frazil mirror set data-b --rate none --interval 10m", "as fast as it goes, six an hour"),
+        ("frazil mirror set data-b --window 'Mon-Fri 22:00-06:00, Sat-Sun'", "copies out of hours"),
+        ("frazil mirror set data-b --continuous --window always", "at any time, without a pause"),
     ],
 )
 @click.argument("name")
-@click.option("--interval", type=DURATION, metavar="DURATION", help="0: at once after the last.")
+@rhythm.options
 @click.option("--rate", "rate_bytes", type=RATE, metavar="RATE", help="As 50MB/s, or none.")
-@click.option("--on-demand/--continuous", default=None, help="Cycles at sync-now only, or not.")
 @click.option("--peer", type=ADDRESS, metavar="HOST:PORT", help="Where the replica's host is now.")
 @click.option("--verify/--no-verify", default=None, help="Compare every generation at both ends.")
 @pass_session
-def set_mirror(session: Session, /, name: str, interval: Seconds | None, **given: Any) -> None:
-    """Change the mirror NAME while it runs."""
-    chosen = {key: value for key, value in given.items() if value is not None}
-    if interval is not None:
-        chosen["interval_ms"] = _milliseconds(interval)
+def set_mirror(session: Session, /, name: str, **given: Any) -> None:
+    """Change the mirror NAME while it runs.
+
+    One of --interval, --schedule, --rpo, --on-demand and --continuous takes the place of
+    whichever was set before.
+    """
+    chosen = rhythm.taken(given)
+    chosen |= {key: value for key, value in given.items() if value is not None}
     if not chosen:
-        raise NothingToSet(name)
-    if interval and given["on_demand"]:
-        raise TwoRhythms
+        raise NothingToSet(f"the mirror {name}", SETTINGS)
     request = pb.UpdateMirrorRequest(name=name, **chosen)
     one = session.api.ask("UpdateMirror", request, pb.Mirror)
     limit = f"cycles {words.cadence(one)}, {words.rate(one.rate_bytes)}"
+    limit += f", copies {one.window}" if one.window else ""
     show(session, one, f"{one.name}: {words.standing(one)}, {limit}")
 
 
@@ -274,8 +347,3 @@ def remove(session: Session, name: str) -> None:
 def _show_state(session: Session, one: pb.Mirror) -> None:
     text = f"{one.name}: {words.standing(one)}"
     show(session, one, f"{text}: {one.problem}" if one.problem else text)
-
-
-def _milliseconds(seconds: Seconds | None) -> int:
-    # A cycle that is due at once is not the same as one every half millisecond.
-    return max(round(seconds * 1000), 1) if seconds else 0

@@ -1,4 +1,4 @@
-"""Mounting a frozen generation read-only, and finding where one is mounted."""
+"""Mounting a generation, and finding where one is mounted."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ OPTIONS = {
     "btrfs": ("ro", "ro,rescue=nologreplay"),
     "f2fs": ("ro", "ro,norecovery"),
 }
+
+# A test head can replay its journal.
+WRITABLE = {"xfs": ("rw,nouuid",)}
 
 
 class ToolMissing(Precondition):
@@ -76,15 +79,26 @@ def run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         raise FrazilError(f"{' '.join(argv)} did not end within {LIMIT_SECONDS} s") from None
 
 
-def mount(device: str, directory: str, runner: Runner = run) -> Mounted:
-    """Mount ``device`` read-only, without a replay of its journal where there is no other way.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A device of a generation; ``writable``: a test head."""
+
+    generation: int
+    device: str
+    writable: bool
+
+
+def mount(device: str, directory: str, runner: Runner = run, *, writable: bool = False) -> Mounted:
+    """Mount ``device``: a test head to be written; else read-only, without a replay of its journal
+    where there is no other way.
 
     :raises MountFailed: no way worked; what is said is the first way's error.
     """
     probe = runner(["blkid", "-p", "-o", "value", "-s", "TYPE", device])
     filesystem = probe.stdout.strip() if probe.returncode == 0 else ""
     said = ""
-    for i, options in enumerate(OPTIONS.get(filesystem, ("ro",))):
+    ways = WRITABLE.get(filesystem, ("rw",)) if writable else OPTIONS.get(filesystem, ("ro",))
+    for i, options in enumerate(ways):
         result = runner(["mount", "-o", options, "--", device, directory])
         if result.returncode == 0:
             return Mounted(directory, options, filesystem, replayed=i == 0)
@@ -99,15 +113,30 @@ def unmount(directory: str, runner: Runner = run) -> None:
         raise UnmountFailed(directory, _last_line(result.stderr))
 
 
-def mountpoints(volume: str, generation: int, sysfs: Path = SYSFS) -> list[str]:
-    """Where the held generation of the replica ``volume`` is mounted, the newest mount first."""
-    wanted = f"{NAME_PREFIX}{volume}-g{generation}"
-    numbers = {
-        (name.parent.parent / "dev").read_text().strip()
-        for name in sysfs.glob("dm-*/dm/name")
-        if name.read_text().strip() == wanted
-    }
+def held_device(volume: str, generation: int) -> str:
+    """The read-only device of a held generation of the replica ``volume``."""
+    return f"/dev/mapper/{NAME_PREFIX}{volume}-g{generation}"
+
+
+def mountpoints(device: str, sysfs: Path = SYSFS) -> list[str]:
+    """Where ``device``, by either of its names, is mounted, the newest mount first."""
+    numbers = {(entry / "dev").read_text().strip() for entry in _entries(device, sysfs)}
     return [str(point) for number, point in reversed(mounts()) if number in numbers]
+
+
+def is_writable(device: str, sysfs: Path = SYSFS) -> bool:
+    """Whether the kernel lets ``device`` be written; not one that is not there."""
+    return any((entry / "ro").read_text().strip() == "0" for entry in _entries(device, sysfs))
+
+
+def _entries(device: str, sysfs: Path) -> list[Path]:
+    """What sysfs has of a device-mapper device: ``/dev/mapper/NAME`` or ``/dev/dm-N``."""
+    name = Path(device).name
+    return [
+        entry.parent.parent
+        for entry in sysfs.glob("dm-*/dm/name")
+        if name in (entry.read_text().strip(), entry.parent.parent.name)
+    ]
 
 
 def _last_line(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dm_tables.errors import FrazilError
@@ -49,14 +49,14 @@ def document(content: dict[str, Any]) -> None:
     data(pretty(content))
 
 
-def show(session: Session, message: Message, text: str) -> None:
-    """``message`` as JSON when asked for, else ``text``."""
+def show(session: Session, message: Message, text: str | Callable[[], str]) -> None:
+    """``message`` as JSON when asked for, else ``text``, made only then if it is a function."""
     if session.as_json:
         from control.cli.schema import as_dict
 
         document(as_dict(message))
-    elif text:
-        data(text)
+    elif said := text if isinstance(text, str) else text():
+        data(said)
 
 
 def fail(error: FrazilError, *, as_json: bool) -> int:

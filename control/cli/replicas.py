@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from control.cli import mounting, words
+from control.cli import keeping, words
 from control.cli.man import ManGroup
-from control.cli.output import columns, data, document, fields, say, show
+from control.cli.output import columns, data, fields, show
 from control.cli.session import Session, pass_session
 from control.units_text import human_size
-from dm_tables.errors import FrazilError, Kind, NotFound, Precondition, Usage
+from dm_tables.errors import Kind, Usage
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2 as rpb
-
-
-class NothingHeld(Precondition):
-    """``replica unmount`` of a replica that no device shows."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no generation of the replica {name} is attached or mounted")
-
-
-class NotHeld(NotFound):
-    """``replica unmount`` of a generation that no device shows."""
-
-    def __init__(self, name: str, generation: int, held: str) -> None:
-        super().__init__(
-            f"generation {generation} of the replica {name} is not attached or mounted",
-            f"attached: {held}",
-        )
-
-
-class WhichGeneration(Usage):
-    """``replica unmount`` where several generations are held."""
-
-    def __init__(self, name: str, held: str) -> None:
-        super().__init__(
-            f"several generations of the replica {name} are held: {held}",
-            "name one with --generation, or all of them with --all",
-        )
-
-
-class NotADirectory(Usage):
-    """A place to mount at that is none."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path} is not a directory", f"make it first: mkdir -p {path}")
 
 
 class NotSure(Usage):
@@ -84,6 +49,7 @@ def table(replicas: list[rpb.ReplicaVolume]) -> str:
     rows = [
         (
             one.name,
+            one.role or "replica",
             human_size(one.size_bytes),
             words.number(one.newest),
             words.age(one.newest.frozen_at) if one.newest.HasField("frozen_at") else words.NONE,
@@ -93,7 +59,7 @@ def table(replicas: list[rpb.ReplicaVolume]) -> str:
         )
         for one in replicas
     ]
-    header = ("REPLICA", "SIZE", "GEN", "FROZEN", "LAYERS", "HELD", "INCOMING")
+    header = ("REPLICA", "ROLE", "SIZE", "GEN", "FROZEN", "LAYERS", "HELD", "INCOMING")
     return columns(header, rows, right="SIZE GEN LAYERS")
 
 
@@ -110,11 +76,12 @@ def _incoming(one: rpb.ReplicaVolume) -> str:
 @pass_session
 def show_replica(session: Session, name: str) -> None:
     """Show the replica NAME: where it stands, what it holds, what it went through."""
-    one = _replica(session, name)
+    one = get(session, name)
     show(session, one, details(one))
 
 
-def _replica(session: Session, name: str) -> rpb.ReplicaVolume:
+def get(session: Session, name: str) -> rpb.ReplicaVolume:
+    """The replica ``name``. :raises FrazilError: there is none; nobody answers."""
     return session.api.ask("GetReplica", pb.GetReplicaRequest(name=name), rpb.ReplicaVolume)
 
 
@@ -122,6 +89,8 @@ def details(one: rpb.ReplicaVolume) -> str:
     """Everything about a replica, for reading."""
     pairs = [
         ("replica", one.name),
+        ("role", _role(one)),
+        ("group", one.group),
         ("volume uuid", one.volume_uuid),
         ("source", one.source_identity),
         ("size", f"{human_size(one.size_bytes)} ({one.size_bytes} bytes)"),
@@ -131,6 +100,8 @@ def details(one: rpb.ReplicaVolume) -> str:
         ("incoming", _incoming(one)),
         ("merging", _merging(one)),
         ("held", ", ".join(words.number(held) for held in one.held) or words.NONE),
+        ("kept", keeping.retention(one.retention)),
+        ("takes", human_size(one.allocated_bytes) if one.allocated_bytes else ""),
         ("base", one.base_path),
     ]
     text = fields(pairs)
@@ -148,120 +119,25 @@ def details(one: rpb.ReplicaVolume) -> str:
         ]
         header = ("GEN", "STATE", "CHUNKS", "CHUNK", "SIZE", "LAYER")
         text += "\n\n" + columns(header, rows, right="GEN CHUNKS CHUNK SIZE")
+    if one.points:
+        text += "\n\n" + keeping.table(list(one.points))
     if one.history:
         text += "\n\nhistory:\n" + "\n".join(f"  {words.generation(past)}" for past in one.history)
     return text
+
+
+def _role(one: rpb.ReplicaVolume) -> str:
+    role = {
+        "seed": "seed: content that was here before, no generation yet",
+        "promoted": "promoted: a source here now",
+    }.get(one.role, one.role or "replica")
+    return f"{role}, since {words.when(one.role_since)}" if one.HasField("role_since") else role
 
 
 def _merging(one: rpb.ReplicaVolume) -> str:
     if not one.merging_chunks_total:
         return ""
     return f"{one.merging_chunks_done} of {one.merging_chunks_total} chunks"
-
-
-@replica.command(
-    "mount",
-    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
-    examples=[
-        ("frazil replica mount data /mnt", "its newest instant, read-only, under /mnt"),
-        ("dev=$(frazil replica mount data) && sha256sum $dev", "only the device"),
-    ],
-)
-@click.argument("name")
-@click.argument("directory", metavar="[DIRECTORY]", required=False)
-@click.option("--generation", type=click.IntRange(min=1), metavar="N", help="Not the newest.")
-@pass_session
-def mount(session: Session, name: str, directory: str | None, generation: int | None) -> None:
-    """Show a committed generation of the replica NAME as a read-only device, and mount it.
-
-    Prints the device, or the DIRECTORY it is mounted at. The generation is held, unchanged,
-    while newer ones come in, until it is unmounted. A filesystem whose journal would have to be
-    replayed is mounted without a replay, and a line says so.
-    """
-    if directory is not None and not Path(directory).is_dir():
-        raise NotADirectory(directory)
-    before = _held(_replica(session, name))
-    request = pb.AttachReplicaRequest(name=name, generation=generation or 0)
-    attached = session.api.ask("AttachReplica", request, pb.AttachedReplica)
-    mounted = None
-    if directory is not None:
-        ours = attached.generation.number not in before
-        mounted = _mounted(session, name, attached, directory, ours=ours)
-    if session.as_json:
-        from control.cli.schema import as_dict
-
-        place = {
-            "mountpoint": mounted.directory if mounted else None,
-            "options": mounted.options if mounted else None,
-        }
-        document(as_dict(attached) | place)
-        return
-    say(f"generation {words.generation(attached.generation)} of {name}")
-    data(mounted.directory if mounted else attached.device)
-
-
-def _mounted(
-    session: Session, name: str, attached: pb.AttachedReplica, directory: str, *, ours: bool
-) -> mounting.Mounted:
-    try:
-        mounted = mounting.mount(attached.device, directory)
-    except FrazilError:
-        # Whoever asked for a mounted directory does not know of a device to detach; but one
-        # that was there before is somebody else's.
-        if ours:
-            _detach(session, name, attached.generation.number)
-        raise
-    if not mounted.replayed:
-        say(f"mounted with {mounted.options}: the journal of the {mounted.filesystem} was not read")
-    return mounted
-
-
-def _detach(session: Session, name: str, generation: int) -> None:
-    request = pb.DetachReplicaRequest(name=name, generation=generation)
-    session.api.ask("DetachReplica", request, pb.DetachReplicaReply)
-
-
-@replica.command(
-    "unmount",
-    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
-    examples=[("frazil replica unmount data", "and let the generation go")],
-)
-@click.argument("name")
-@click.option("--generation", type=click.IntRange(min=1), metavar="N", help="Which one.")
-@click.option("--all", "every", is_flag=True, help="Every one that is held.")
-@pass_session
-def unmount(session: Session, name: str, generation: int | None, every: bool) -> None:
-    """Unmount the replica NAME wherever it is mounted, and take its read-only device away."""
-    gone: list[str] = []
-    chosen = _chosen(_replica(session, name), generation, every)
-    for number in chosen:
-        for point in mounting.mountpoints(name, number):
-            mounting.unmount(point)
-            gone.append(point)
-        _detach(session, name, number)
-    if session.as_json:
-        document({"name": name, "generations": chosen, "unmounted": gone})
-        return
-    for number in chosen:
-        data(f"{name}: generation {number} is let go")
-
-
-def _held(one: rpb.ReplicaVolume) -> set[int]:
-    return {held.number for held in one.held}
-
-
-def _chosen(one: rpb.ReplicaVolume, generation: int | None, every: bool) -> list[int]:
-    held = sorted(_held(one))
-    listed = ", ".join(map(str, held))
-    if not held:
-        raise NothingHeld(one.name)
-    if generation is not None:
-        if generation not in held:
-            raise NotHeld(one.name, generation, listed)
-        return [generation]
-    if len(held) > 1 and not every:
-        raise WhichGeneration(one.name, listed)
-    return held
 
 
 @replica.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -85,9 +86,65 @@ def parse_chunk(text: str) -> Bytes | None:
     return None if text.strip().lower() == "auto" else parse_size(text)
 
 
+class NotAPolicy(Usage):
+    """Text that is no policy of a group."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f'"{text}" is not a policy', 'write "lockstep", "quorum=N" with N from 1, "independent"'
+        )
+
+
+def parse_policy(text: str) -> tuple[str, int]:
+    """``"quorum=2"`` as its name and number; the number is 0 for the other policies.
+
+    :raises NotAPolicy: it is none.
+    """
+    name, equals, count = text.strip().partition("=")
+    if name in ("lockstep", "independent") and not equals:
+        return name, 0
+    if name == "quorum" and count.isascii() and count.isdigit() and int(count):
+        return name, int(count)
+    raise NotAPolicy(text)
+
+
+class NotACommand(Usage):
+    """Text that is no program with its arguments."""
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(
+            f'"{text}" is not a command: {why}',
+            "write a program and its arguments, quoted as for a shell, or none",
+        )
+
+
+def parse_command(text: str) -> tuple[str, ...]:
+    """A program and its arguments, as quoted for a shell that never sees them; none for ``none``.
+
+    :raises NotACommand: an open quotation, or nothing at all.
+    """
+    if text.strip().lower() == "none":
+        return ()
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise NotACommand(text, str(error)) from None
+    if not words:
+        raise NotACommand(text, "it is empty")
+    return words
+
+
+def parse_window(text: str) -> str:
+    """A time window as it is; the daemon reads it. Empty for ``always``."""
+    return "" if text.strip().lower() == "always" else text.strip()
+
+
 SIZE = Parsed("size", parse_size)
 CHUNK = Parsed("chunk", parse_chunk)
 RATE = Parsed("rate", parse_rate)
 DURATION = Parsed("duration", parse_duration)
 SPAN = Parsed("span", parse_span)
 ADDRESS = Parsed("address", lambda text: str(parse_address(text)))
+POLICY = Parsed("policy", parse_policy)
+COMMAND = Parsed("command", parse_command)
+WINDOW = Parsed("window", parse_window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -62,10 +63,7 @@ def create(
     """
     request = pb.CreateVolumeRequest(
         name=name,
-        spans=[
-            pb.Span(path=_absolute(span.path), offset_bytes=span.offset, length_bytes=span.length)
-            for span in spans
-        ],
+        spans=span_messages(spans),
         chunk_bytes=chunk or 0,
         chunk_auto=chunk is None,
         dry_run=dry_run,
@@ -76,9 +74,19 @@ def create(
     show(session, made, f"{made.name}: {human_size(made.size_bytes)} at {made.head_path}")
 
 
-def _absolute(path: str) -> str:
-    # The daemon works in another directory. A symlink stays: /dev/disk/by-id is meant as it is.
-    return str(Path(path).absolute())
+def span_messages(spans: Sequence[SpanText]) -> list[pb.Span]:
+    """Spans as the daemon takes them, which works in another directory.
+
+    A symlink stays: /dev/disk/by-id is meant as it is.
+    """
+    return [
+        pb.Span(
+            path=str(Path(span.path).absolute()),
+            offset_bytes=span.offset,
+            length_bytes=span.length,
+        )
+        for span in spans
+    ]
 
 
 @volume.command("list", examples=[("frazil volume list --json | jq -r '.volumes[].name'", "names")])
@@ -195,3 +203,37 @@ def remove(session: Session, name: str) -> None:
     show(session, last, "")
     if not session.as_json:
         data(f"{name}: {last.message or 'removed; its spans hold its content'}")
+
+
+@volume.command(
+    "grow",
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION, Kind.EXHAUSTED),
+    examples=[
+        ("lvextend -L +10G vg0/data && frazil volume grow data", "its last span became longer"),
+        ("frazil volume grow data --span /dev/vdd", "another device behind the others"),
+        ("frazil volume grow data --span /dev/vdd --dry-run", "how large it would be"),
+    ],
+)
+@click.argument("name")
+@click.option(
+    "--span",
+    "spans",
+    type=SPAN,
+    multiple=True,
+    metavar="SPAN",
+    help="PATH[,offset=SIZE][,length=SIZE], behind those it has; may be given again.",
+)
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@pass_session
+def grow(session: Session, name: str, spans: tuple[SpanText, ...], dry_run: bool) -> None:
+    """Make the volume NAME larger, with its head in use.
+
+    It happens between two cycles. Without --span its last span goes to the end of its device or
+    file, as that is now. What is added is part of the next cycle. Filesystems are grown
+    afterwards, by their own tools.
+    """
+    request = pb.GrowVolumeRequest(name=name, spans=span_messages(spans), dry_run=dry_run)
+    one = session.api.ask("GrowVolume", request, pb.Volume)
+    if dry_run:
+        say("dry run: nothing was changed")
+    show(session, one, f"{one.name}: {human_size(one.size_bytes)} at {one.head_path}")

@@ -8,11 +8,12 @@ replica is, how long the heads stood still, what was sent), and how they went la
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from rich.text import Text
 
-from control.cli import words
+from control.cli import members, words
 from control.cli.glyphs import Glyphs, bar, shortened, sparkline
 from control.cli.output import columns
 from control.cli.progress import remaining
@@ -33,19 +34,32 @@ HISTORY_MOST = 20
 # Indent, labels, largest values and gaps of three sparklines.
 HISTORY_TEXT = 54
 INDENT = "  "
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def view(
-    mirrors: Sequence[pb.Mirror], width: int, height: int, glyphs: Glyphs, title: Text
+    mirrors: Sequence[pb.Mirror],
+    width: int,
+    height: int,
+    glyphs: Glyphs,
+    title: Text,
+    *,
+    policies: Mapping[str, str] = EMPTY,
 ) -> Text:
     """Everything at once, never wider than ``width``, nor higher than ``height`` lines.
 
-    Mirrors that do not fit as blocks become one line each; a single mirror with room below gets
-    a table of its last cycles.
+    Members of groups have a line each; where that is too high, a line for all of them; where
+    that is, too, mirrors become one line each. A single mirror with room below gets a table of
+    its last cycles.
+
+    :param policies: by group, and by volume for one by itself; what has none here shows none.
     """
-    lines: list[Text] = [title]
-    for mirror in mirrors:
-        lines += [Text(), *block(mirror, width, glyphs)]
+    for folded in (False, True):
+        lines = [title]
+        for mirror in mirrors:
+            lines += [Text(), *block(mirror, width, glyphs, policies, folded=folded)]
+        if len(lines) <= height:
+            break
     if not mirrors:
         lines += [Text(), Text("no mirrors", style="dim")]
     if len(lines) > height and len(mirrors) > 1:
@@ -55,22 +69,65 @@ def view(
     return Text("\n", no_wrap=True, overflow="crop").join(lines[:height])
 
 
-def block(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> list[Text]:
-    """The lines of one mirror."""
+def block(
+    mirror: pb.Mirror,
+    width: int,
+    glyphs: Glyphs,
+    policies: Mapping[str, str] = EMPTY,
+    *,
+    folded: bool = False,
+) -> list[Text]:
+    """The lines of one mirror. :param folded: its members in one line."""
     lines = [_heading(mirror, width, glyphs), *_problem(mirror, width, glyphs)]
     lines += _phases(mirror, width, glyphs)
     if _is_copying(mirror):
         lines.append(_bar(mirror.current, width, glyphs))
     lines += _flow(_now(mirror), width)
+    lines += _rhythm(mirror, width, glyphs, policies)
+    lines += _members(mirror, width, glyphs, folded=folded)
     lines += _last(mirror, width, glyphs)
     lines += _flow(_history(mirror, width, glyphs), width)
+    return lines
+
+
+def _rhythm(
+    mirror: pb.Mirror, width: int, glyphs: Glyphs, policies: Mapping[str, str]
+) -> list[Text]:
+    """When cycles start, and who has a say in it; nothing where that is the default."""
+    parts = []
+    if policy := policies.get(mirror.group or mirror.volume):
+        parts.append(policy if mirror.counts else f"{policy}, it holds nothing back")
+    if mirror.on_demand or mirror.interval_ms or mirror.schedule or mirror.rpo_ms:
+        parts.append(words.cadence(mirror))
+    if mirror.window:
+        parts.append(f"copies {mirror.window}")
+    if not parts:
+        return []
+    text = shortened("   ".join(parts), width - len("  cycles "), glyphs)
+    return [Text.assemble((INDENT + "cycles ", "dim"), text)]
+
+
+def _members(mirror: pb.Mirror, width: int, glyphs: Glyphs, *, folded: bool) -> list[Text]:
+    """A line a member, or one for all of them; those that are behind stand out."""
+    if not mirror.group or not mirror.members:
+        return []
+    late = members.behind(mirror)
+    if folded:
+        text = shortened(members.brief(mirror), width - len("  volumes "), glyphs)
+        style = "yellow" if late else ""
+        return [Text.assemble((INDENT + "volumes ", "dim"), (text, style))]
+    head, *body = columns(members.HEADER, members.rows(mirror), right="GEN LACKING").split("\n")
+    lines = [Text(shortened(INDENT + head, width, glyphs), style="dim")]
+    for one, line in zip(mirror.members, body, strict=True):
+        style = "yellow" if one in late else ""
+        lines.append(Text(shortened(INDENT + line, width, glyphs), style=style))
     return lines
 
 
 def _heading(mirror: pb.Mirror, width: int, glyphs: Glyphs) -> Text:
     health = mirror.health or "unknown"
     right = Text.assemble(mirror.state, "  ", (health, HEALTH_STYLES.get(health, "dim")))
-    where = f"{mirror.volume} {glyphs.arrow} {mirror.peer}"
+    where = f"{words.source(mirror)} {glyphs.arrow} {mirror.peer}"
     if mirror.replica_volume and mirror.replica_volume != mirror.volume:
         where += f"/{mirror.replica_volume}"
     room = width - len(right.plain) - 2
@@ -232,10 +289,13 @@ def _compact(mirrors: Sequence[pb.Mirror], width: int, room: int, glyphs: Glyphs
             words.number(mirror.committed),
             words.lag(mirror),
             _percent(mirror),
+            _counted(mirror),
         )
         for mirror in mirrors
     ]
-    header = ("MIRROR", "STATE", "PHASE", "HEALTH", "GEN", "LAG", "COPY")
+    # Without groups the last one is empty, and so is its header.
+    grouped = any(mirror.group for mirror in mirrors)
+    header = ("MIRROR", "STATE", "PHASE", "HEALTH", "GEN", "LAG", "COPY", "VOLUMES" * grouped)
     head, *body = columns(header, rows, right="GEN LAG COPY").split("\n")
     lines = [Text(shortened(head, width, glyphs), style="dim")]
     for mirror, line in zip(mirrors, body, strict=True):
@@ -250,6 +310,10 @@ def _percent(mirror: pb.Mirror) -> str:
     if not _is_copying(mirror):
         return ""
     return f"{100 * mirror.current.done_bytes // mirror.current.total_bytes} %"
+
+
+def _counted(mirror: pb.Mirror) -> str:
+    return members.brief(mirror) if mirror.group else ""
 
 
 def _cycles(mirror: pb.Mirror, width: int, room: int, glyphs: Glyphs) -> list[Text]:

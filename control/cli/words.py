@@ -71,9 +71,26 @@ def cadence(mirror: pb.Mirror) -> str:
     """When the next cycle starts."""
     if mirror.on_demand:
         return "when asked (sync-now)"
+    if mirror.schedule:
+        return f'by schedule "{mirror.schedule}"'
+    if mirror.rpo_ms:
+        return f"as an RPO of {human_duration(mirror.rpo_ms / 1000)} asks"
     if mirror.interval_ms:
         return f"every {human_duration(mirror.interval_ms / 1000)}"
     return "at once after the last"
+
+
+def source(mirror: pb.Mirror) -> str:
+    """What is mirrored: a volume, or a group and how many volumes it has."""
+    if not mirror.group:
+        return mirror.volume
+    count = len(mirror.members)
+    return f"{mirror.group} ({count} volume{'' if count == 1 else 's'})"
+
+
+def policy(group: pb.Group) -> str:
+    """When the next cycle may start, as ``group create`` takes it: ``quorum=2``."""
+    return f"quorum={group.quorum}" if group.policy == "quorum" else group.policy or NONE
 
 
 def pause(microseconds: int) -> str:

@@ -128,3 +128,58 @@ def host() -> pb.Host:
             free_bytes=900 * MIB, used_bytes=124 * MIB,
         ),
     )  # fmt: skip
+
+
+def member(name: str, number: int = 41, **given: Any) -> pb.MirrorMember:
+    """A volume of a mirrored group, at generation 41."""
+    committed = generation(number) if number else None
+    return pb.MirrorMember(volume=name, replica_volume=name, committed=committed, **given)
+
+
+def group_mirror(name: str = "near", **given: Any) -> pb.Mirror:
+    """A mirror of three volumes: one is well, one joins, one has lost its layers."""
+    fields: dict[str, Any] = {
+        "volume": "",
+        "replica_volume": "",
+        "group": "db",
+        "counts": True,
+        "members": [
+            member("data"),
+            member("log", 0, state="joining"),
+            member("wal", 39, lacking_bytes=4 * MIB),
+        ],
+    }
+    return mirror(name, **(fields | given))
+
+
+def group(name: str = "db", **given: Any) -> pb.Group:
+    """A group of three volumes with two mirrors."""
+    fields: dict[str, Any] = {
+        "volumes": ["data", "log", "wal"],
+        "consistency": "filesystem",
+        "policy": "quorum",
+        "quorum": 1,
+        "mirrors": ["near", "far"],
+        "newest": generation(41),
+        "freeze_pause_us": 1300,
+    }
+    return pb.Group(name=name, **(fields | given))
+
+
+def kept(**given: Any) -> rpb.ReplicaVolume:
+    """A replica with three recovery points, of which a device shows the middle one."""
+    points = [
+        rpb.RecoveryPoint(generation=generation(3), bytes=MIB, kept_by=["newest", "hourly"]),
+        rpb.RecoveryPoint(
+            generation=generation(2, NOON - 3600), bytes=2 * MIB, kept_by=["hourly", "held"],
+            devices=["/dev/mapper/frazil-data-g2"],
+        ),
+        rpb.RecoveryPoint(generation=generation(1, NOON - 7200), bytes=MIB, kept_by=["passing"]),
+    ]  # fmt: skip
+    fields: dict[str, Any] = {
+        "points": points,
+        "retention": rpb.Retention(hourly=24),
+        "allocated_bytes": 132 * MIB,
+        "group": "db",
+    }
+    return replica(**(fields | given))

@@ -22,6 +22,9 @@ Step = Message | FrazilError
 Answer = Step | Iterable[Step] | Callable[[Any], Any]
 M = TypeVar("M", bound=Message)
 
+BESIDE = frozenset({"ListGroups"})
+"""Asked beside what a command is about: that it is answered is not what the command needs."""
+
 
 class FakeControl:
     """Every method of the service, each answering with ``answers[method]``.
@@ -40,11 +43,15 @@ class FakeControl:
         return main([*arguments, "--socket", str(self.socket)])
 
     def only(self, request: type[M]) -> M:
-        """The one request that came; it is a ``request``."""
-        assert len(self.asked) == 1, self.asked
-        message = self.asked[0][1]
-        assert isinstance(message, request)
-        return message
+        """The one request that came, but for what is asked beside it; it is a ``request``."""
+        asked = [message for method, message in self.asked if method not in BESIDE]
+        assert len(asked) == 1, self.asked
+        assert isinstance(asked[0], request)
+        return asked[0]
+
+    def every(self, request: type[M]) -> list[M]:
+        """The requests of one kind, in the order they came."""
+        return [message for _, message in self.asked if isinstance(message, request)]
 
     def answer(self, method: str, request: Message) -> Any:
         """What ``method`` answers."""

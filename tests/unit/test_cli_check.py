@@ -44,6 +44,12 @@ NONE = Limits()
         ({"lag_ms": 1000, "state": "paused"}, NONE, Level.WARNING),
         ({"lag_ms": 999_000, "state": "paused"}, NONE, Level.CRITICAL),
         ({"committed": None}, NONE, Level.WARNING),
+        ({"lag_ms": 299_000, "rpo_ms": 300_000}, NONE, Level.OK),
+        ({"lag_ms": 301_000, "rpo_ms": 300_000}, NONE, Level.WARNING),
+        ({"lag_ms": 601_000, "rpo_ms": 300_000}, NONE, Level.CRITICAL),
+        ({"lag_ms": 901_000, "schedule": "0 1 * * *"}, NONE, Level.OK),
+        ({"lag_ms": 901_000, "window": "Sat-Sun"}, NONE, Level.OK),
+        ({"lag_ms": 901_000, "schedule": "0 1 * * *"}, Limits(900), Level.WARNING),
     ],
 )
 def test_mirrors(given: dict[str, Any], limits: Limits, level: Level) -> None:
@@ -57,6 +63,8 @@ def test_replicas_are_judged_by_their_instant_against_given_limits_only() -> Non
     assert judge_replica(one, Limits(60, 90), NOON + 91).level is Level.CRITICAL
     assert judge_replica(one, Limits(60, 90), NOON - 5).age == 0
     assert judge_replica(replica(newest=None), NONE, NOON).level is Level.WARNING
+    promoted = replica(role="promoted")
+    assert judge_replica(promoted, Limits(60, 90), NOON + 91).level is Level.OK
 
 
 def test_the_worst_comes_first_and_performance_data_last() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +16,9 @@ from control.cli.schema import as_dict
 from dm_tables.errors import NotFound
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2 as rpb
-from tests.unit.cli_messages import (
-    MIB,
-    NOON,
-    copying,
-    generation,
-    host,
-    mirror,
-    replica,
-    stamp,
-    volume,
-)
-from tests.unit.fake_control import SERVICE, FakeControl, running
-from tests.unit.test_cli_heatmap import heat_map
+from tests.unit.cli_cases import CASES, GENERATION, REPLICAS
+from tests.unit.cli_messages import NOON, copying, generation, host, mirror, stamp, volume
+from tests.unit.fake_control import BESIDE, SERVICE, FakeControl, running
 
 
 @pytest.fixture
@@ -37,26 +28,6 @@ def control(tmp_path: Path) -> Iterator[FakeControl]:
         yield fake
 
 
-GENERATION = generation(42)
-
-
-def chosen_volume() -> pb.Volume:
-    """A volume whose chunk size is chosen, and that is written."""
-    made = volume("chosen")
-    made.chunk_auto, made.chunk_reason = True, "4 KiB: 99 writes"
-    made.layers[1].chunk_reason = made.chunk_reason
-    made.room.dirty_bytes_per_second, made.room.average_bytes_per_second = 2 * MIB, MIB
-    made.room.layer_full_seconds, made.room.pool_full_seconds = 30.0, 120.0
-    made.pattern.CopyFrom(
-        pb.WritePattern(cycles=3, writes=99, bytes=99 * 4096, sizes=[0, 0, 0, 99])
-    )
-    return made
-
-
-DONE = pb.Progress(finished=True, generation=GENERATION)
-VOLUMES = pb.ListVolumesReply(volumes=[volume(), volume("more")])
-MIRRORS = pb.ListMirrorsReply(mirrors=[mirror(), mirror("far", health="ERROR", problem="no route")])
-REPLICAS = pb.ListReplicasReply(replicas=[replica(), replica("empty", newest=None)])
 EVENT = pb.Event(
     sequence=7,
     at=stamp(),
@@ -65,190 +36,6 @@ EVENT = pb.Event(
     kind="PeerUnreachable",
     message="gone",
 )
-
-# arguments; method; what must be asked; the answer; what the text must hold.
-CASES: list[tuple[str, str, Message, Any, list[str]]] = [
-    (
-        "volume create data /dev/vdb,offset=1MiB,length=2GiB /srv/img --chunk 16KiB",
-        "CreateVolume",
-        pb.CreateVolumeRequest(
-            name="data",
-            spans=[
-                pb.Span(path="/dev/vdb", offset_bytes=MIB, length_bytes=2048 * MIB),
-                pb.Span(path="/srv/img"),
-            ],
-            chunk_bytes=16384,
-        ),
-        volume(),
-        ["data: 128 MiB at /dev/mapper/frazil-data"],
-    ),
-    (
-        "volume create data /dev/vdb --dry-run",
-        "CreateVolume",
-        pb.CreateVolumeRequest(name="data", spans=[pb.Span(path="/dev/vdb")], dry_run=True),
-        volume(),
-        ["128 MiB"],
-    ),
-    (
-        "volume create data /dev/vdb --chunk auto",
-        "CreateVolume",
-        pb.CreateVolumeRequest(name="data", spans=[pb.Span(path="/dev/vdb")], chunk_auto=True),
-        volume(),
-        ["128 MiB"],
-    ),
-    (
-        "volume show chosen",
-        "GetVolume",
-        pb.GetVolumeRequest(name="chosen"),
-        chosen_volume(),
-        [
-            "chunk:       auto, 4 KiB: 99 writes",
-            "2.0 MiB/s now, 1.0 MiB/s on average",
-            "the live layer in 30.0 s, then grown; the pool in 2m",
-            "99 writes of 396 KiB in the running cycle and 3 before it",
-            "4.0 KiB      99  ****",
-            "layer 3 has chunks of 4 KiB: 99 writes",
-        ],
-    ),
-    (
-        "heatmap data --cycles 3",
-        "GetHeatMap",
-        pb.GetHeatMapRequest(volume="data", cycles=3),
-        heat_map(),
-        ["1.0 GiB", "untraced"],
-    ),
-    ("volume list", "ListVolumes", pb.ListVolumesRequest(), VOLUMES, ["data", "more", "128 MiB"]),
-    (
-        "volume show data",
-        "GetVolume",
-        pb.GetVolumeRequest(name="data"),
-        volume(),
-        [
-            "/dev/mapper/frazil-data",
-            "/dev/vdc,offset=1048576,length=67108864",
-            "/var/lib/frazil/pool/data.3",
-            "live",
-            "134217728",
-            "data-b",
-        ],
-    ),
-    (
-        "volume remove data",
-        "RemoveVolume",
-        pb.RemoveVolumeRequest(name="data"),
-        [pb.Progress(phase="merging", done=1, total=2), DONE],
-        ["data: removed"],
-    ),
-    (
-        "mirror create data-b data 10.0.0.2:7420 --replica-volume copy --interval 1m30s"
-        " --rate 10MB/s --verify --start",
-        "CreateMirror",
-        pb.CreateMirrorRequest(
-            name="data-b",
-            volume="data",
-            peer="10.0.0.2:7420",
-            replica_volume="copy",
-            interval_ms=90_000,
-            rate_bytes=10_000_000,
-            verify=True,
-            start=True,
-        ),
-        mirror(),
-        ["data-b: running"],
-    ),
-    (
-        "mirror create data-b data [::1]:7420 --on-demand --plaintext",
-        "CreateMirror",
-        pb.CreateMirrorRequest(
-            name="data-b", volume="data", peer="[::1]:7420", on_demand=True, plaintext=True
-        ),
-        mirror(state="stopped"),
-        ["data-b: stopped"],
-    ),
-    ("mirror list", "ListMirrors", pb.ListMirrorsRequest(), MIRRORS, ["34.0 s", "far: no route"]),
-    ("mirror status", "ListMirrors", pb.ListMirrorsRequest(), MIRRORS, ["data-b", "41", "ERROR"]),
-    (
-        "mirror start data-b",
-        "StartMirror",
-        pb.StartMirrorRequest(name="data-b"),
-        mirror(phase="freezing"),
-        ["data-b: running, freezing"],
-    ),
-    (
-        "mirror sync-now data-b --wait",
-        "SyncNow",
-        pb.SyncNowRequest(name="data-b", wait=True),
-        [pb.Progress(phase="copying", done=1, total=2), DONE],
-        ["data-b: generation 42 is committed"],
-    ),
-    (
-        "mirror sync-now data-b",
-        "SyncNow",
-        pb.SyncNowRequest(name="data-b"),
-        [pb.Progress(finished=True)],
-        ["data-b: asked for"],
-    ),
-    (
-        "mirror pause data-b",
-        "PauseMirror",
-        pb.PauseMirrorRequest(name="data-b"),
-        mirror(state="paused"),
-        ["data-b: paused"],
-    ),
-    (
-        "mirror break data-b --now",
-        "BreakMirror",
-        pb.BreakMirrorRequest(name="data-b", now=True),
-        mirror(state="broken"),
-        ["data-b: broken"],
-    ),
-    (
-        "mirror set data-b --rate none --interval 250ms --continuous --no-verify --peer b:1",
-        "UpdateMirror",
-        pb.UpdateMirrorRequest(
-            name="data-b", rate_bytes=0, interval_ms=250, on_demand=False, verify=False, peer="b:1"
-        ),
-        mirror(interval_ms=250),
-        ["data-b: running, cycles every 250 ms, no limit"],
-    ),
-    (
-        "mirror set data-b --interval 0",
-        "UpdateMirror",
-        pb.UpdateMirrorRequest(name="data-b", interval_ms=0),
-        mirror(),
-        ["at once after the last"],
-    ),
-    (
-        "mirror remove data-b",
-        "RemoveMirror",
-        pb.RemoveMirrorRequest(name="data-b"),
-        pb.RemoveMirrorReply(),
-        ["data-b: removed"],
-    ),
-    (
-        "verify data-b --block 64KiB",
-        "Verify",
-        pb.VerifyRequest(mirror="data-b", block_bytes=65536),
-        [pb.Progress(phase="comparing"), DONE],
-        ["data-b: generation 42 is the same at both ends"],
-    ),
-    ("replica list", "ListReplicas", pb.ListReplicasRequest(), REPLICAS, ["data", "empty", "ago"]),
-    (
-        "replica show data",
-        "GetReplica",
-        pb.GetReplicaRequest(name="data"),
-        replica(held=[generation(2)], incoming=generation(4), incoming_bytes=MIB),
-        ["host-a", "4, 1.0 MiB", "/var/lib/frazil/replica/data/3", "history:", "uuid-2"],
-    ),
-    (
-        "replica remove data --yes",
-        "RemoveReplica",
-        pb.RemoveReplicaRequest(name="data"),
-        pb.RemoveReplicaReply(),
-        ["data: removed"],
-    ),
-    ("host", "GetHost", pb.GetHostRequest(), host(), ["host-a", "10.0.0.1:7420", "900 MiB"]),
-]
 
 
 def cased() -> list[Any]:
@@ -267,8 +54,9 @@ def test_text(
     holds: list[str],
 ) -> None:
     control.answers[method] = answer
-    assert control.frazil(*arguments.split()) == 0
-    assert control.asked == [(method, request_)]
+    assert control.frazil(*shlex.split(arguments)) == 0
+    beside = BESIDE - {method}
+    assert [asked for asked in control.asked if asked[0] not in beside] == [(method, request_)]
     text = capsys.readouterr().out
     for piece in holds:
         assert piece in text
@@ -285,7 +73,7 @@ def test_json_is_the_message(
     holds: list[str],
 ) -> None:
     control.answers[method] = answer
-    assert control.frazil("--json", *arguments.split()) == 0
+    assert control.frazil("--json", *shlex.split(arguments)) == 0
     assert control.asked == [(method, request_)]
     last = answer[-1] if isinstance(answer, list) else answer
     assert json.loads(capsys.readouterr().out) == as_dict(last)
@@ -293,6 +81,8 @@ def test_json_is_the_message(
 
 def test_no_method_is_out_of_reach() -> None:
     elsewhere = {"FreezeTable", "GetMirror", "WatchMirrors", "AttachReplica", "DetachReplica"}
+    # Those that ask for more than one thing: test_cli_failover.py, test_cli_points.py.
+    elsewhere |= {"Promote", "Demote", "SwitchOver", "SetRetention"}
     reached = {case[1] for case in CASES} | elsewhere | {"WatchEvents", "WatchTrace"}
     assert reached == {method.name for method in SERVICE.methods}
 
@@ -364,7 +154,7 @@ def test_status_gathers_everything(
         assert piece in text
     assert control.frazil("status", "--json") == 0
     whole = json.loads(capsys.readouterr().out)
-    assert list(whole) == ["host", "volumes", "mirrors", "replicas"]
+    assert list(whole) == ["host", "volumes", "mirrors", "replicas", "groups"]
 
 
 def test_start_waits_for_the_first_copy(

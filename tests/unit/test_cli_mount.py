@@ -149,8 +149,11 @@ def test_mounts_are_found_by_device_the_newest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sysfs = kernel(tmp_path, monkeypatch)
-    assert mounting.mountpoints("data", 3, sysfs) == ["/mnt/with space", "/mnt/one"]
-    assert mounting.mountpoints("data", 2, sysfs) == []
+    assert mounting.mountpoints(mounting.held_device("data", 3), sysfs) == [
+        "/mnt/with space",
+        "/mnt/one",
+    ]
+    assert mounting.mountpoints(mounting.held_device("data", 2), sysfs) == []
 
 
 def test_unmount_takes_every_mount_then_the_device(

@@ -1,0 +1,262 @@
+"""Changing roles: promote, demote, activate, switch, and the end of a split brain."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import click
+
+from control.addresses import parse_address
+from control.cli import roles, words
+from control.cli.man import ManCommand
+from control.cli.output import data, say, show
+from control.cli.progress import follow
+from control.cli.roles import HEAD
+from control.cli.session import Session, pass_session
+from control.cli.types import ADDRESS
+from dm_tables.errors import Kind, Precondition, Usage
+from proto.frazil.v1 import control_pb2 as pb
+
+
+class WhoseLoss(Usage):
+    """A split brain that nobody has said how to end."""
+
+    def __init__(self, one: pb.Mirror) -> None:
+        here = words.source(one)
+        super().__init__(
+            f"the mirror {one.name} is resolved only by saying whose writes are discarded, and"
+            " --force",
+            f"--discard local --force: {here} on this host loses what it wrote after the newest"
+            " generation that both sides have (it is kept as a recovery point) and becomes the"
+            f" replica; --discard remote: {one.peer} does, and it has to be told so there",
+        )
+
+
+class NotHere(Precondition):
+    """What the other host wrote is discarded at the other host."""
+
+    def __init__(self, one: pb.Mirror) -> None:
+        super().__init__(
+            f"what {one.peer} wrote can be discarded only at {one.peer}, not from this host",
+            f"run it there: 'frazil volume demote {one.group or one.replica_volume or one.volume}"
+            f" --identity THIS-HOST --force'; then here: 'frazil mirror start {one.name}'",
+        )
+
+
+class NothingToResolve(Precondition):
+    """A mirror that is well."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the mirror {name} is well: there is no split brain to resolve",
+            "to change roles use 'frazil mirror switch'",
+        )
+
+
+class WhichIdentity(Usage):
+    """A peer by its address: its certificate's name is not known here."""
+
+    def __init__(self, one: pb.Mirror) -> None:
+        super().__init__(
+            f"the name in the certificate of {one.peer} is not known here",
+            "give it with --identity: only that host may write the replica",
+        )
+
+
+@click.command(
+    "promote",
+    cls=ManCommand,
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
+    examples=[
+        ("frazil replica promote data", "the source is lost: this host takes over"),
+        ("frazil replica promote db", "all volumes of a group, from one instant"),
+        ("frazil replica promote db --force", "although the source still answers"),
+    ],
+)
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Although the source answers and has not been demoted.")
+@pass_session
+def promote(session: Session, name: str, force: bool) -> None:
+    """Make a source of the replica or group NAME.
+
+    Says first from which generation, and how old that is: what the old source wrote after it is
+    not here. Within seconds, whatever the size, /dev/mapper/frazil-VOLUME is there to be written.
+    It waits for no copy and no merge.
+
+    A source that answers is refused without --force, for then both would be written: use 'frazil
+    mirror switch' on its host. With --force it goes on with what it has, and the two sides have
+    to be resolved later.
+    """
+    reply = session.api.ask("ListReplicas", pb.ListReplicasRequest(), pb.ListReplicasReply)
+    chosen = roles.replicas_of(name, reply.replicas)
+    for one in chosen:
+        say(roles.from_where(one))
+    request = pb.PromoteRequest(name=name, force=force)
+    last = follow(session.api.stream("Promote", request, pb.Progress), f"promoting {name}")
+    heads = ", ".join(HEAD + one.name for one in chosen) or "its head"
+    show(session, last, f"{name}: {last.message or f'promoted; applications may use {heads}'}")
+
+
+@click.command(
+    "demote",
+    cls=ManCommand,
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
+    examples=[
+        ("frazil volume demote data --identity backup1", "backup1 may write it from now on"),
+        ("frazil volume demote db --identity backup1 --force", "a group, whatever is lost by it"),
+    ],
+)
+@click.argument("name")
+@click.option(
+    "--identity",
+    required=True,
+    metavar="WHO",
+    help="Who writes it then: the name in that host's certificate, as in [[replica.allow]].",
+)
+@click.option("--force", is_flag=True, help="Also when no replica has all of it.")
+@pass_session
+def demote(session: Session, name: str, identity: str, force: bool) -> None:
+    """Make a replica of the volume or group NAME.
+
+    Says first what would be discarded: everything above the newest generation that another host
+    has. If there is such, --force is needed. It is kept as a recovery point, to be mounted with
+    'frazil replica mount'. The head goes away: stop what uses it first. No data is copied.
+    """
+    for line in _outlook(session, name, force=force):
+        say(line)
+    show(session, last := _demote(session, name, identity, force=force), "")
+    if not session.as_json:
+        data(f"{name}: {last.message or f'demoted; {identity} may write it'}")
+
+
+def _outlook(session: Session, name: str, *, force: bool) -> list[str]:
+    api = session.api
+    groups = api.ask("ListGroups", pb.ListGroupsRequest(), pb.ListGroupsReply).groups
+    volumes = api.ask("ListVolumes", pb.ListVolumesRequest(), pb.ListVolumesReply).volumes
+    mirrors = api.ask("ListMirrors", pb.ListMirrorsRequest(), pb.ListMirrorsReply).mirrors
+    chosen = roles.volumes_of(name, volumes, groups)
+    return [roles.lost(one, roles.ahead(one, mirrors), force=force) for one in chosen]
+
+
+def _demote(session: Session, name: str, identity: str, *, force: bool) -> pb.Progress:
+    request = pb.DemoteRequest(name=name, identity=identity, force=force)
+    return follow(session.api.stream("Demote", request, pb.Progress), f"demoting {name}")
+
+
+@click.command(
+    "activate",
+    cls=ManCommand,
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION, Kind.UNAVAILABLE),
+    examples=[
+        ("frazil volume activate data", "if no other host took it over"),
+        ("frazil volume activate data --force", "although one did, or nobody can tell"),
+    ],
+)
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Although another host took it over.")
+@pass_session
+def activate(session: Session, name: str, force: bool) -> None:
+    """Give the head of the fenced volume NAME to applications.
+
+    After a restart a volume of a group with fencing is held back until its replicas' hosts said
+    that none of them took over. With --force it is given away all the same: if another host is
+    the source by now, both are written, and one side's writes have to be discarded later.
+    """
+    request = pb.ActivateVolumeRequest(name=name, force=force)
+    one = session.api.ask("ActivateVolume", request, pb.Volume)
+    show(session, one, f"{one.name}: {one.state}, at {one.head_path}")
+
+
+@click.command(
+    "switch",
+    cls=ManCommand,
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
+    examples=[
+        ("frazil mirror switch db-b", "the peer is the source from now on"),
+        (
+            "frazil mirror switch db-b --reverse host1:7420",
+            "and mirrors back to this host, which it reaches as host1:7420",
+        ),
+    ],
+)
+@click.argument("name")
+@click.option(
+    "--reverse",
+    type=ADDRESS,
+    default="",
+    metavar="HOST:PORT",
+    help="By which the peer reaches this host, to mirror back.",
+)
+@pass_session
+def switch(session: Session, name: str, reverse: str) -> None:
+    """Change the roles of both ends of the mirror NAME.
+
+    Stop what uses the heads here first. A last cycle is committed, this host's volumes become
+    replicas, and the peer's replicas become the source: nothing is lost, and nothing copied
+    twice. Without --reverse nothing mirrors back until somebody makes a mirror there.
+    """
+    one = session.api.ask("GetMirror", pb.GetMirrorRequest(name=name), pb.Mirror)
+    for line in roles.switching(one, reverse):
+        say(line)
+    request = pb.SwitchOverRequest(mirror=name, reverse_peer=reverse)
+    last = follow(session.api.stream("SwitchOver", request, pb.Progress), f"switching {name}")
+    done = f"switched; {words.source(one)} is written at {one.peer} from now on"
+    show(session, last, f"{name}: {last.message or done}")
+
+
+@click.command(
+    "resolve",
+    cls=ManCommand,
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
+    examples=[
+        ("frazil mirror resolve db-b", "what is there to choose from; nothing is changed"),
+        ("frazil mirror resolve db-b --discard local --force", "the other side is right"),
+    ],
+)
+@click.argument("name")
+@click.option(
+    "--discard",
+    type=click.Choice(["local", "remote"]),
+    help="Whose writes since the newest common generation.",
+)
+@click.option("--force", is_flag=True, help="Without it nothing is discarded.")
+@click.option(
+    "--identity",
+    default="",
+    metavar="WHO",
+    help="The name in the peer's certificate, if it is not that of --peer.",
+)
+@pass_session
+def resolve(session: Session, name: str, discard: str | None, force: bool, identity: str) -> None:
+    """End a split brain of the mirror NAME.
+
+    Both sides were written since they had a generation in common. frazil never chooses a side.
+    With --discard local --force this host's volumes of the mirror are demoted: what they wrote
+    after the newest generation that both sides have is kept here as a recovery point, and the
+    peer may write them. To discard what the other side wrote, run it on the other host.
+    """
+    one = session.api.ask("GetMirror", pb.GetMirrorRequest(name=name), pb.Mirror)
+    if one.problem:
+        say(f"{name}: {one.problem}")
+    if discard == "remote":
+        raise NotHere(one)
+    if discard is None or not force:
+        raise WhoseLoss(one)
+    if one.health == "OK":
+        raise NothingToResolve(name)
+    who = identity or _identity(one)
+    source = one.group or one.volume
+    last = _demote(session, source, who, force=True)
+    show(session, last, f"{source}: {last.message or f'demoted; {who} may write it'}")
+
+
+def _identity(one: pb.Mirror) -> str:
+    """The peer's name as its certificate most likely has it: the one it is reached by."""
+    if one.plaintext:
+        return "loopback"
+    host = parse_address(one.peer).host
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    raise WhichIdentity(one)
