@@ -9,7 +9,7 @@ import click
 from control.addresses import parse_address
 from control.cli import roles, words
 from control.cli.man import ManCommand
-from control.cli.output import data, say, show
+from control.cli.output import say, show
 from control.cli.progress import follow
 from control.cli.roles import HEAD
 from control.cli.session import Session, pass_session
@@ -124,9 +124,7 @@ def demote(session: Session, name: str, identity: str, force: bool) -> None:
     """
     for line in _outlook(session, name, force=force):
         say(line)
-    show(session, last := _demote(session, name, identity, force=force), "")
-    if not session.as_json:
-        data(f"{name}: {last.message or f'demoted; {identity} may write it'}")
+    _demote(session, name, identity, force=force)
 
 
 def _outlook(session: Session, name: str, *, force: bool) -> list[str]:
@@ -138,9 +136,10 @@ def _outlook(session: Session, name: str, *, force: bool) -> list[str]:
     return [roles.lost(one, roles.ahead(one, mirrors), force=force) for one in chosen]
 
 
-def _demote(session: Session, name: str, identity: str, *, force: bool) -> pb.Progress:
+def _demote(session: Session, name: str, identity: str, *, force: bool) -> None:
     request = pb.DemoteRequest(name=name, identity=identity, force=force)
-    return follow(session.api.stream("Demote", request, pb.Progress), f"demoting {name}")
+    last = follow(session.api.stream("Demote", request, pb.Progress), f"demoting {name}")
+    show(session, last, f"{name}: {last.message or f'demoted; {identity} may write it'}")
 
 
 @click.command(
@@ -183,12 +182,11 @@ def activate(session: Session, name: str, force: bool) -> None:
 @click.option(
     "--reverse",
     type=ADDRESS,
-    default="",
     metavar="HOST:PORT",
     help="By which the peer reaches this host, to mirror back.",
 )
 @pass_session
-def switch(session: Session, name: str, reverse: str) -> None:
+def switch(session: Session, name: str, reverse: str | None) -> None:
     """Change the roles of both ends of the mirror NAME.
 
     Stop what uses the heads here first. A last cycle is committed, this host's volumes become
@@ -198,7 +196,7 @@ def switch(session: Session, name: str, reverse: str) -> None:
     one = session.api.ask("GetMirror", pb.GetMirrorRequest(name=name), pb.Mirror)
     for line in roles.switching(one, reverse):
         say(line)
-    request = pb.SwitchOverRequest(mirror=name, reverse_peer=reverse)
+    request = pb.SwitchOverRequest(mirror=name, reverse_peer=reverse or "")
     last = follow(session.api.stream("SwitchOver", request, pb.Progress), f"switching {name}")
     done = f"switched; {words.source(one)} is written at {one.peer} from now on"
     show(session, last, f"{name}: {last.message or done}")
@@ -244,10 +242,7 @@ def resolve(session: Session, name: str, discard: str | None, force: bool, ident
         raise WhoseLoss(one)
     if one.health == "OK":
         raise NothingToResolve(name)
-    who = identity or _identity(one)
-    source = one.group or one.volume
-    last = _demote(session, source, who, force=True)
-    show(session, last, f"{source}: {last.message or f'demoted; {who} may write it'}")
+    _demote(session, one.group or one.volume, identity or _identity(one), force=True)
 
 
 def _identity(one: pb.Mirror) -> str:

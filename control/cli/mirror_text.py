@@ -45,7 +45,7 @@ def _fan_out(group: pb.Group, mirrors: Sequence[pb.Mirror]) -> str:
     counting = [one.name for one in own if one.counts]
     others = [one.name for one in own if not one.counts]
     text += f" of {', '.join(counting)}" if counting else ""
-    return f"{text}; {', '.join(others)} hold nothing back" if others else text
+    return f"{text}; nothing waits for {', '.join(others)}" if others else text
 
 
 def details(one: pb.Mirror, groups: Sequence[pb.Group] = ()) -> str:

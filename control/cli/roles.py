@@ -91,7 +91,7 @@ def lost(volume: pb.Volume, beyond: Ahead, *, force: bool) -> str:
     return f"{text}, and no replica has them: that is not discarded without --force"
 
 
-def switching(one: pb.Mirror, reverse: str) -> Sequence[str]:
+def switching(one: pb.Mirror, reverse: str | None) -> Sequence[str]:
     """What a planned switch will do."""
     names = [member.volume for member in one.members] or [one.volume]
     heads = ", ".join(HEAD + name for name in names)

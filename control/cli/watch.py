@@ -54,9 +54,11 @@ def view(
 
     :param policies: by group, and by volume for one by itself; what has none here shows none.
     """
-    for folded in (False, True):
+    # Open all, then only those with a member that is behind, then none.
+    for level in (0, 1, 2):
         lines = [title]
         for mirror in mirrors:
+            folded = level == 2 or (level == 1 and not members.behind(mirror))
             lines += [Text(), *block(mirror, width, glyphs, policies, folded=folded)]
         if len(lines) <= height:
             break
@@ -82,8 +84,8 @@ def block(
     lines += _phases(mirror, width, glyphs)
     if _is_copying(mirror):
         lines.append(_bar(mirror.current, width, glyphs))
-    lines += _flow(_now(mirror), width)
-    lines += _rhythm(mirror, width, glyphs, policies)
+    rhythm = _rhythm(mirror, width, glyphs, policies)
+    lines += _flow([*_now(mirror), *rhythm], width)
     lines += _members(mirror, width, glyphs, folded=folded)
     lines += _last(mirror, width, glyphs)
     lines += _flow(_history(mirror, width, glyphs), width)
@@ -94,17 +96,18 @@ def _rhythm(
     mirror: pb.Mirror, width: int, glyphs: Glyphs, policies: Mapping[str, str]
 ) -> list[Text]:
     """When cycles start, and who has a say in it; nothing where that is the default."""
-    parts = []
+    pairs = []
     if policy := policies.get(mirror.group or mirror.volume):
-        parts.append(policy if mirror.counts else f"{policy}, it holds nothing back")
+        pairs.append(("policy", policy if mirror.counts else f"{policy}, holds nothing back"))
     if mirror.on_demand or mirror.interval_ms or mirror.schedule or mirror.rpo_ms:
-        parts.append(words.cadence(mirror))
+        pairs.append(("cycles", words.cadence(mirror)))
     if mirror.window:
-        parts.append(f"copies {mirror.window}")
-    if not parts:
-        return []
-    text = shortened("   ".join(parts), width - len("  cycles "), glyphs)
-    return [Text.assemble((INDENT + "cycles ", "dim"), text)]
+        pairs.append(("copies", mirror.window))
+    room = width - len(INDENT) - len("policy ")
+    return [
+        Text.assemble((f"{label} ", "dim"), shortened(value, room, glyphs))
+        for label, value in pairs
+    ]
 
 
 def _members(mirror: pb.Mirror, width: int, glyphs: Glyphs, *, folded: bool) -> list[Text]:
@@ -299,11 +302,19 @@ def _compact(mirrors: Sequence[pb.Mirror], width: int, room: int, glyphs: Glyphs
     head, *body = columns(header, rows, right="GEN LAG COPY").split("\n")
     lines = [Text(shortened(head, width, glyphs), style="dim")]
     for mirror, line in zip(mirrors, body, strict=True):
-        style = "" if mirror.health == "OK" else HEALTH_STYLES.get(mirror.health, "")
-        lines.append(Text(shortened(line, width, glyphs), style=style))
+        lines.append(Text(shortened(line, width, glyphs), style=_unwell(mirror)))
     if more:
-        lines.append(Text(more, style="dim"))
-    return lines
+        return [*lines, Text(more, style="dim")]
+    problems = [
+        Text(shortened(f"{mirror.name}: {mirror.problem}", width, glyphs), style=_unwell(mirror))
+        for mirror in mirrors
+        if mirror.problem
+    ]
+    return [*lines, Text(), *problems] if problems else lines
+
+
+def _unwell(mirror: pb.Mirror) -> str:
+    return "" if mirror.health == "OK" else HEALTH_STYLES.get(mirror.health, "")
 
 
 def _percent(mirror: pb.Mirror) -> str:

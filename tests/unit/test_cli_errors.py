@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -148,7 +149,33 @@ def test_a_stream_of_progress_without_an_end(
         ("mirror create x y z", '"z" is not an address'),
         ("mirror create x y z:1 --interval soon", '"soon" is not a length of time'),
         ("mirror create x y z:1 --interval 1m --on-demand", "exclude each other"),
+        ("mirror create x --volume y --group g --peer z:1", "y and g are named"),
+        ("mirror create x y --volume v --peer z:1", "y and v are named"),
+        ("mirror create x --peer z:1", "none is named"),
+        ("mirror create x --group g", "no peer is named"),
+        ("mirror create x y z:1 --peer w:1", "two peers are named"),
+        ("mirror create x --group g --peer z:1 --replica-name copy", "every volume's replica"),
+        ("mirror create x y z:1 --schedule '0 1 * * *' --rpo 5m", "exclude each other"),
+        ("mirror create x y z:1 --rpo 0", "cannot be met"),
         ("mirror set x", "nothing to set"),
+        ("mirror set x --continuous --schedule '0 1 * * *'", "exclude each other"),
+        ("mirror switch x --reverse nowhere", '"nowhere" is not an address'),
+        ("mirror resolve x --discard both --force", "both"),
+        ("group create x", "volume"),
+        ("group create x y --policy quorum=0", '"quorum=0" is not a policy'),
+        ("group create x y --policy most", '"most" is not a policy'),
+        ("group create x y --before-limit 5s", "--before-limit limits a command"),
+        ("group create x y --before '\"open'", "is not a command"),
+        ("group create x y --after ' '", "it is empty"),
+        ("group create x y --consistency hopeful", "hopeful"),
+        ("group set x", "nothing to set"),
+        ("volume demote x", "--identity"),
+        ("volume grow x --span /dev/vdb,start=3", '"start=3" is neither'),
+        ("replica keep x", "nothing to set"),
+        ("replica keep x --last -1", "-1"),
+        ("replica seed x /dev/vdb", "--identity"),
+        ("replica mount x --generation 0", "0"),
+        ("verify x --rate soon", '"soon" is not a rate'),
         ("mirror set x --interval 5s --on-demand", "exclude each other"),
         ("mirror status --watch --exit-code", "--watch has no end"),
         ("volume create x", "span"),
@@ -165,7 +192,7 @@ def test_a_stream_of_progress_without_an_end(
 def test_a_command_line_that_cannot_be_meant(
     control: FakeControl, capsys: pytest.CaptureFixture[str], arguments: str, says: str
 ) -> None:
-    code = main(["--socket", str(control.socket), *arguments.split()])
+    code = main(["--socket", str(control.socket), *shlex.split(arguments)])
     captured = capsys.readouterr()
     assert code == Kind.USAGE
     assert control.asked == []

@@ -20,7 +20,7 @@ from control.cli.live import Changes, Screen
 from control.cli.watch import view
 from dm_tables.errors import NotFound
 from proto.frazil.v1 import control_pb2 as pb
-from tests.unit.cli_messages import MIB, copying, cycle, generation, mirror
+from tests.unit.cli_messages import MIB, copying, cycle, generation, group_mirror, member, mirror
 from tests.unit.fake_control import FakeControl, running
 
 
@@ -45,19 +45,23 @@ VERIFYING = copying(phase="verifying", verify=True)
 WHOLE = copying(current=cycle(42, kind="catch-up", state="copying", total_bytes=1, done_bytes=1))
 NEW = mirror("new", committed=None, lag_ms=0, phase="freezing")
 STOPPED = pb.Mirror(name="off", volume="data", peer="b:1", state="stopped")
-KINDS = [LONG, VERIFYING, WHOLE, NEW, STOPPED, copying()]
+GROUPED = group_mirror(window="Mon-Fri 22:00-06:00, " * 5, schedule="0 1 * * *", counts=False)
+WELL = copying(name="well", volume="", group="db", members=[member(f"v{i}") for i in range(8)])
+KINDS = [LONG, VERIFYING, WHOLE, NEW, STOPPED, copying(), GROUPED, WELL]
+POLICIES = {"db": "quorum=1"}
 
 
 def lines(mirrors: list[pb.Mirror], width: int = 80, height: int = 24) -> list[str]:
     """The view as plain lines."""
-    return view(mirrors, width, height, UNICODE, Text("title")).plain.splitlines()
+    shown = view(mirrors, width, height, UNICODE, Text("title"), policies=POLICIES)
+    return shown.plain.splitlines()
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 12), (130, 50), (60, 20)])
 def test_it_fits(width: int, height: int, glyphs: Glyphs) -> None:
     for mirrors in [[one] for one in KINDS] + [KINDS, KINDS * 9]:
-        text = view(mirrors, width, height, glyphs, Text("title")).plain
+        text = view(mirrors, width, height, glyphs, Text("title"), policies=POLICIES).plain
         drawn = text.splitlines()
         assert len(drawn) <= height
         assert max(map(len, drawn)) <= width
@@ -112,6 +116,45 @@ def test_many_mirrors_are_a_line_each_and_those_not_well_come_first() -> None:
     assert drawn[3].split()[0] == "ill"
     assert "and 23 more" in drawn[-1]
     assert "more" not in lines(many, height=60)[-1]
+
+
+def test_members_have_a_line_each_where_there_is_room() -> None:
+    drawn = lines([GROUPED, WELL], height=60)
+    (_head, *members) = drawn[drawn.index("  VOLUME  REPLICA  GEN  LACKING  STATE") :][:4]
+    assert [line.split() for line in members] == [
+        ["data", "data", "41", "-"],
+        ["log", "log", "-", "-", "joining"],
+        ["wal", "wal", "39", "4.0", "MiB"],
+    ]
+    assert sum(line.split()[:1] == ["v7"] for line in drawn) == 1
+
+
+def test_members_that_are_well_are_folded_first_and_then_all() -> None:
+    both = lines([GROUPED, WELL], height=60)
+    some = lines([GROUPED, WELL], height=len([line for line in both if line]) - 6)
+    assert "  volumes all 8 at 41" in some
+    assert any("VOLUME  REPLICA" in line for line in some)
+    least = lines([GROUPED, WELL], height=len(some) - 1)
+    assert "  volumes 1 of 3 at 41; log joining; wal at 39, lacking 4.0 MiB" in least
+    assert not any("VOLUME  REPLICA" in line for line in least)
+
+
+def test_who_has_a_say_in_the_next_cycle() -> None:
+    shown = "\n".join(lines([GROUPED], width=100))
+    assert "policy quorum=1, holds nothing back" in shown
+    assert 'cycles by schedule "0 1 * * *"' in shown
+    assert "policy quorum=1   " not in shown
+    assert "holds nothing back" not in "\n".join(lines([group_mirror()]))
+    assert "policy" not in "\n".join(lines([mirror()]))
+
+
+def test_many_mirrors_have_their_members_and_problems_below() -> None:
+    ill = group_mirror("far", health="ERROR", problem="no route to far")
+    drawn = lines([ill, WELL, WELL, WELL], height=12)
+    assert drawn[2].split()[-1] == "VOLUMES"
+    assert "1 of 3 at 41; log joining" in drawn[3]
+    assert drawn[4].endswith("all 8 at 41")
+    assert drawn[-1] == "far: no route to far"
 
 
 def test_sparklines_rise_with_their_values() -> None:
@@ -191,6 +234,9 @@ def test_a_line_a_change_and_none_for_the_passing_of_time() -> None:
         {"committed": generation(42)},
         {"current": cycle(43, state="copying")},
         {"current": cycle(42, state="copying", resumed=1)},
+        {"counts": True},
+        {"members": [member("log", 40)]},
+        {"members": [member("log", state="joining")]},
     ],
 )
 def test_each_change_alone_is_worth_a_line(change: dict[str, Any]) -> None:
