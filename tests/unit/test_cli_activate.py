@@ -63,7 +63,8 @@ def test_activate_with_a_configuration_that_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configured = tmp_path / "config.toml"
-    configured.write_text("version = 1\ncolour = 2\n")
+    state = tmp_path / "state"
+    configured.write_text(f'version = 1\ncolour = 2\n[state]\ndirectory = "{state}"\n')
     assert main(["activate", "--config", str(configured)]) == Kind.USAGE
     assert "colour" in capsys.readouterr().err
 
