@@ -100,8 +100,8 @@ def create(session: Session, /, name: str, volumes: tuple[str, ...], **given: An
     """Make a group NAME of one or more VOLUMEs.
 
     They are frozen at one instant from the next cycle on. A VOLUME can be in one group only.
-    CMD is a program with its arguments; no shell runs it. What is not given: filesystem,
-    lockstep, no commands, fencing off.
+    CMD is a program, named from / on, with its arguments; no shell runs it. What is not given:
+    consistency as configured, lockstep, no commands, fencing off.
     """
     request = pb.CreateGroupRequest(name=name, volumes=volumes, **_plain(given))
     if any(given[option] is not None for option in HOOK_OPTIONS):

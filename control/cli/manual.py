@@ -46,6 +46,9 @@ what rightly takes long never does by itself |
 
 They stand behind the verb or right behind `frazil`.
 
+In bash, `eval "$(_FRAZIL_COMPLETE=bash_source frazil)"` completes commands and options; zsh and
+fish have `zsh_source` and `fish_source`.
+
 ### JSON
 
 With `--json` a command prints one JSON document: the message of the API that answers it, with

@@ -47,16 +47,6 @@ class WhatToMirror(Usage):
         )
 
 
-class OneNameForAll(Usage):
-    """A group's replicas that would all be called the same."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f'"{name}" would be the name of every volume\'s replica',
-            'put {volume} into it, as in "copy-{volume}"',
-        )
-
-
 @click.group(cls=ManGroup)
 def mirror() -> None:
     """Mirrors of volumes and groups to other hosts.
@@ -139,9 +129,6 @@ def _source(name: str, given: dict[str, Any]) -> dict[str, Any]:
         raise WhatToMirror(name, f"{' and '.join(named)} are named" if named else "none is named")
     if len(peers) != 1:
         raise WhatToMirror(name, "two peers are named" if peers else "no peer is named")
-    pattern = given["replica_volume"]
-    if group and pattern and "{volume}" not in pattern:
-        raise OneNameForAll(pattern)
     return {"volume": volumes[0] if volumes else "", "group": group or "", "peer": peers[0]}
 
 

@@ -154,7 +154,6 @@ def test_a_stream_of_progress_without_an_end(
         ("mirror create x --peer z:1", "none is named"),
         ("mirror create x --group g", "no peer is named"),
         ("mirror create x y z:1 --peer w:1", "two peers are named"),
-        ("mirror create x --group g --peer z:1 --replica-name copy", "every volume's replica"),
         ("mirror create x y z:1 --schedule '0 1 * * *' --rpo 5m", "exclude each other"),
         ("mirror create x y z:1 --rpo 0", "cannot be met"),
         ("mirror set x", "nothing to set"),
