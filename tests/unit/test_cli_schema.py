@@ -13,7 +13,62 @@ from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2 as rpb
 from tests.unit.cli_messages import generation, mirror, stamp, volume
 
+MESSAGES = {**pb.DESCRIPTOR.message_types_by_name, **rpb.DESCRIPTOR.message_types_by_name}
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+
+# What --json had when it was promised. New fields need no place here.
+PROMISED = {
+    "Host": (
+        "uuid name software listen_address identity device_mapper device_mapper_missing pool tracer"
+    ),
+    "Tracer": "state problem epoch started layers",
+    "Pool": "kind location size_bytes free_bytes used_bytes",
+    "Span": "path offset_bytes length_bytes",
+    "Volume": (
+        "name uuid spans size_bytes chunk_bytes head_path state problem layers newest mirrors "
+        "chunk_auto chunk_reason pattern room"
+    ),
+    "HeatMap": "volume size_bytes block_bytes regions rows",
+    "HeatRow": "sequence began frozen traced chunk_bytes blocks writes bytes counts",
+    "AuxiliaryVolume": (
+        "sequence state chunk_bytes size_bytes used_bytes chunks path generation trace "
+        "untraced_reason chunk_reason"
+    ),
+    "Mirror": (
+        "name volume peer replica_volume state phase health problem interval_ms rate_bytes "
+        "on_demand plaintext verify committed lag_ms current recent lacking_bytes "
+        "next_attempt forecast"
+    ),
+    "CycleForecast": "bytes freeze_seconds commit_seconds lag_seconds falling_behind",
+    "Cycle": (
+        "generation kind state freeze_pause_us chunks changed_bytes sent_bytes payload_bytes "
+        "done_bytes total_bytes copy_ms lag_ms verified bytes_per_second resumed committed_at"
+    ),
+    "Progress": "phase done total bytes_per_second finished message generation differences",
+    "AttachedReplica": "device generation",
+    "Event": "sequence at level subject kind message fields",
+    "Generation": "number uuid parent_uuid frozen_at",
+    "ReplicaVolume": (
+        "name volume_uuid size_bytes newest incoming incoming_bytes layers base_path "
+        "source_identity committed_at held history merging_chunks_done merging_chunks_total"
+    ),
+    "Layer": "generation chunk_bytes chunks state path allocated_bytes",
+}
+
+
+def lost(promised: dict[str, str]) -> list[str]:
+    """The promised fields that no message has any more."""
+    return [
+        f"{name}.{field}"
+        for name, fields in promised.items()
+        for field in fields.split()
+        if field not in MESSAGES[name].fields_by_name
+    ]
+
+
+def test_nothing_that_was_promised_is_lost() -> None:
+    assert lost(PROMISED) == []
+    assert lost({"Mirror": "name former_name"}) == ["Mirror.former_name"]
 
 
 def test_every_field_is_there_when_nothing_is_set() -> None:
