@@ -15,7 +15,7 @@ ARGS ?=
 # The folders given, unless ARGS names tests itself.
 tests_in = $(if $(filter tests/%,$(ARGS)),,$(1)) $(ARGS)
 
-PROTOS := proto/frazil/v1/control.proto proto/frazil/v1/replica.proto
+PROTOS := $(wildcard proto/frazil/v1/*.proto)
 PROTOC := python -m grpc_tools.protoc -I.
 GENERATED := $(foreach proto,$(PROTOS:.proto=),$(proto)_pb2.py $(proto)_pb2.pyi $(proto)_pb2_grpc.py)
 SCRIPTS := .ci/run $(wildcard vagrant/*.sh vagrant/*/*.sh dist/*/*.sh dist/deb/p*) \

@@ -63,7 +63,10 @@ class CopyResult:
 
 
 class Copier:
-    """Sends one generation; may be run again for the same one, and goes on where it was."""
+    """Sends one generation; may be run again for the same one, and goes on where it was.
+
+    :param staged: leave it invisible at the replica, for a commit together with others.
+    """
 
     def __init__(
         self,
@@ -74,18 +77,22 @@ class Copier:
         *,
         limiter: RateLimiter,
         cancel: threading.Event,
+        staged: bool = False,
     ) -> None:
         self.volume = volume
         self.mirror = mirror
+        self.replica = mirror.replica_of(volume.name)
         self.generation = generation
         self.context = context
         self.limiter = limiter
         self.cancel = cancel
+        self.staged = staged
         self.progress = CopyProgress()
-        self.plan = cycle.plan_delta(mirror, generation, volume.layers)
+        self.standing = context.journal.standing(mirror.name, volume.name)
+        self.plan = cycle.plan_delta(self.standing, generation, volume.layers)
 
     def run(self, note: Callable[[], None] = lambda: None) -> CopyResult:
-        """Bring the generation there and wait for its commit.
+        """Bring the generation there and wait for its commit, or until it is staged.
 
         :param note: called now and then, and when the copy breaks off: ``progress`` is new.
 
@@ -107,7 +114,7 @@ class Copier:
 
     def _adopt_standing(self, stub: ReplicaStub) -> None:
         """Plan from where the replica stands: a commit whose answer was lost still counts."""
-        request = replica_pb2.DescribeRequest(volume=self.mirror.replica_volume)
+        request = replica_pb2.DescribeRequest(volume=self.replica)
         try:
             there = stub.Describe(request, timeout=30)
         except grpc.RpcError as error:
@@ -116,33 +123,35 @@ class Copier:
                 return
             raise found from error
         known = self.context.journal.generations(self.volume.name)
-        ahead = next(
-            (
-                old
-                for old in known
-                if old.uuid == there.newest.uuid
-                and self.mirror.committed_number < old.number < self.generation.number
-            ),
-            None,
-        )
-        if ahead is not None:
-            self.mirror = self.context.journal.change_mirror(
+        ahead = next((old for old in known if old.uuid == there.newest.uuid), None)
+        if ahead is not None and self._is_ahead(ahead):
+            self.standing = self.context.journal.change_standing(
                 self.mirror.name,
+                self.volume.name,
                 committed_uuid=ahead.uuid,
                 committed_number=ahead.number,
+                committed_layer=ahead.layer,
                 committed_frozen_at=ahead.frozen_at,
             )
-            self.plan = cycle.plan_delta(self.mirror, self.generation, self.volume.layers)
+            self.plan = cycle.plan_delta(self.standing, self.generation, self.volume.layers)
+
+    def _is_ahead(self, there: GenerationRecord) -> bool:
+        """Whether the replica has more than was known, and what it lacks since is all here."""
+        if not self.standing.committed_number < there.number < self.generation.number:
+            return False
+        return bool(self.standing.committed_uuid) or there.layer >= self.volume.record.bottom
 
     def _send(self, stub: ReplicaStub, delta: Delta, note: Callable[[], None]) -> CopyResult:
-        journal, name, uuid = self.context.journal, self.mirror.name, self.generation.uuid
+        journal, uuid = self.context.journal, self.generation.uuid
+        mirror, volume = self.mirror.name, self.volume.name
         # A place in a store is none in an image: a catch-up is read again up to the replica's.
         kept = self.plan.kind is not CycleKind.CATCH_UP
-        saved = journal.checkpoint(name, uuid) if kept else None
+        saved = journal.checkpoint(mirror, volume, uuid) if kept else None
 
         def keep(mark: Checkpoint) -> None:
             if kept:
-                journal.save_checkpoint(name, uuid, mark.ordinal, mark.position, mark.digest)
+                place = (mark.ordinal, mark.position, mark.digest)
+                journal.save_checkpoint(mirror, volume, uuid, place)
             note()
 
         result = send(
@@ -175,7 +184,8 @@ class Copier:
 
     def _manifest(self, delta: Delta) -> replica_pb2.Manifest:
         manifest = replica_pb2.Manifest(
-            volume=self.mirror.replica_volume,
+            volume=self.replica,
+            staged=self.staged,
             volume_uuid=self.volume.uuid,
             base_uuid=self.plan.base_uuid,
             size_bytes=delta.size,
@@ -193,7 +203,7 @@ class Copier:
         layers = [records[sequence] for sequence in self.plan.layers]
         if self.plan.kind is CycleKind.DELTA:
             return self._layer_delta(layers[0], stack)
-        image = stack.enter_context(DirectFile(self.volume.image(self.generation.number)))
+        image = stack.enter_context(DirectFile(self.volume.image(self.generation)))
         volume = self.volume.record
         chunk = volume.chunk or DEFAULT_CHUNK
         if self.plan.kind is CycleKind.WHOLE:
@@ -203,7 +213,7 @@ class Copier:
                 key=lambda extent: extent.address,
             )
         else:
-            lacking = self._changed(layers, BlockSet(self.mirror.lacking))
+            lacking = self._changed(layers, BlockSet(self.standing.lacking))
             chunk = fitting_chunk(lacking, chunk)
             extents = lacking.extents(chunk, volume.size)
         return ImageDelta(image.read, extents, chunk, volume.size)
@@ -214,16 +224,16 @@ class Copier:
         traced = self.context.tracing.blocks_of(layer)
         if not self.context.config.copy.skip_same:
             return layer_delta(store, traced)
-        blocks = self._without_same(needed_blocks(store, traced))
+        blocks = self._without_same(needed_blocks(store, traced), layer)
         return BlockDelta(store, blocks, fitting_chunk(blocks, store.chunk))
 
-    def _without_same(self, blocks: BlockSet) -> BlockSet:
-        """Those of the blocks whose bytes are not those of the generation before."""
-        number = self.generation.number
+    def _without_same(self, blocks: BlockSet, layer: LayerRecord) -> BlockSet:
+        """Those of the blocks whose bytes are not those below the layer."""
+        below = self.volume.below(layer.sequence)
         with (
-            self.volume.hold(number - 1),
-            DirectFile(self.volume.image(number)) as new,
-            DirectFile(self.volume.image(number - 1)) as old,
+            self.volume.hold(below),
+            DirectFile(self.volume.image(self.generation)) as new,
+            DirectFile(self.volume.stack.layer(below)) as old,
         ):
             size = self.volume.record.size
             return changed_blocks(blocks, new.read, old.read, size, self.cancel)

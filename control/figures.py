@@ -46,7 +46,7 @@ class Figures:
 
     def mirrors(self) -> list[pb.Mirror]:
         """Every mirror."""
-        return [render.mirror_message(worker) for worker in self._host.workers()]
+        return [render.mirror_message(worker) for worker in self._host.roster.workers()]
 
     def replicas(self) -> list[replica_pb2.ReplicaVolume]:
         """Every replica volume."""

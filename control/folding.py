@@ -6,10 +6,11 @@ The last resort of a volume without room. It needs no more room than the layer h
 from __future__ import annotations
 
 import time
+import uuid
 
 from control.limiter import RateLimiter
 from control.pool.errors import PoolFull
-from control.records import GenerationRecord, LayerState, MirrorRecord
+from control.records import GenerationRecord, LayerState, StandingRecord
 from control.store.direct import DirectFile
 from control.volume import Volume
 
@@ -30,13 +31,12 @@ def fold(volume: Volume, limiter: RateLimiter) -> GenerationRecord | None:
             device.fsync()
         volume.remember(live)
         volume.copy_into_spans(live, limiter)
-        tracked = [m for m in journal.mirrors() if m.volume == volume.name and not m.lacking_all]
+        tracked = [one for one in journal.standings(volume=volume.name) if not one.lacking_all]
         with journal.transaction():
-            for mirror in tracked:
-                journal.change_mirror(mirror.name, lacking_all=True)
+            for standing in tracked:
+                journal.change_standing(standing.mirror, volume.name, lacking_all=True)
             volume.journal_merged(live)
         volume.watched = ""
-        volume.stack.settle(live.sequence)
         volume.drop_merged()
         return _start_over(volume, tracked)
 
@@ -48,18 +48,17 @@ def move_on(volume: Volume) -> GenerationRecord:
     """
     context, head = volume.context, volume.stack.head
     with volume.tables:
-        prepared = volume.prepare()
-        with DirectFile(volume.stack.layer(prepared.sequence - 1).path) as device:
+        with DirectFile(volume.stack.layer(volume.top).path) as device:
             device.fsync()
-        layer = volume.push(prepared)
-        context.dmsetup.load(head.name, volume.stack.linear_over(layer))
+        prepared = volume.prepare(volume.next_number, str(uuid.uuid4()))
+        volume.stand_by(prepared)
         context.dmsetup.resume(head.name)
         generation = volume.freeze_happened(prepared, time.time(), pause_us=0)
         volume.watch_live()
         return generation
 
 
-def _start_over(volume: Volume, tracked: list[MirrorRecord]) -> GenerationRecord | None:
+def _start_over(volume: Volume, tracked: list[StandingRecord]) -> GenerationRecord | None:
     journal = volume.context.journal
     try:
         generation = move_on(volume)
@@ -68,6 +67,6 @@ def _start_over(volume: Volume, tracked: list[MirrorRecord]) -> GenerationRecord
         volume.context.events.add("error", volume.name, "untracked", told)
         return None
     with journal.transaction():
-        for mirror in tracked:
-            journal.change_mirror(mirror.name, lacking_all=False)
+        for standing in tracked:
+            journal.change_standing(standing.mirror, volume.name, lacking_all=False)
     return generation

@@ -101,10 +101,12 @@ class Heartbeat:
             wrong.append(self._host.device_mapper_missing)
         wrong += [
             f"mirror {one.mirror}: {one.now.problem}"
-            for one in self._host.workers()
+            for one in self._host.roster.workers()
             if one.now.problem
         ]
-        return summary(wrong, self._notes, len(self._host.volumes()), len(self._host.workers()))
+        return summary(
+            wrong, self._notes, len(self._host.volumes()), len(self._host.roster.workers())
+        )
 
     def _beat(self, replicas: ReplicaSide, socket: Path) -> None:
         period = min(PERIOD, self._notifier.watchdog_seconds / 4 or PERIOD)

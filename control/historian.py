@@ -87,14 +87,13 @@ def _cycle(
         # Its counters may lack writes, and say nothing of when they began.
         blocks, counters = _stored(volume, layer), Counters()
     pattern = pattern_of(blocks, counters)
-    times = {
-        generation.number: generation.frozen_at or 0.0
-        for generation in volume.context.journal.generations(volume.name)
-    }
+    generations = volume.context.journal.generations(volume.name)
+    began = {generation.number: generation.frozen_at or 0.0 for generation in generations}
+    ended = {generation.layer: generation.frozen_at or 0.0 for generation in generations}
     return CycleWrites(
         layer.sequence,
-        times.get(layer.sequence, 0.0),
-        times.get(layer.sequence + 1, 0.0) if layer.state is not LayerState.LIVE else 0.0,
+        began.get(layer.sequence, 0.0),
+        ended.get(layer.sequence, 0.0) if layer.state is not LayerState.LIVE else 0.0,
         layer.chunk,
         traced,
         pattern.chunks(layer.chunk),

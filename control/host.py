@@ -22,13 +22,14 @@ from control.merger import Merger
 from control.mirror import MirrorWorker
 from control.pool.choose import open_pool
 from control.rates import Rates
-from control.records import MirrorRecord, MirrorState, VolumeRecord, VolumeState
+from control.records import VolumeRecord, VolumeState
 from control.room import RoomKeeper
+from control.roster import Roster
 from control.spans import size_of
 from control.trace import Tracing
 from control.volume import Volume
 from dm_tables.dmsetup import Dmsetup
-from dm_tables.errors import Exists, FrazilError, NotFound, Precondition
+from dm_tables.errors import FrazilError, NotFound, Precondition
 from dm_tables.freezer import Freezer
 from dm_tables.guard import leftovers
 from dm_tables.ioctl import CONTROL, Control
@@ -107,10 +108,10 @@ class Host:
         self.unassembled: dict[str, str] = {}
         self._lock = threading.RLock()
         self._volumes: dict[str, Volume] = {}
-        self._workers: dict[str, MirrorWorker] = {}
         self.historian = Historian(context, self.volumes)
-        self.merger = Merger(context, self.volumes, self.historian.record)
-        self.room = RoomKeeper(context, self.volumes, self.workers_of)
+        self.merger = Merger(context, self.volumes, self._workers_of, self.historian.record)
+        self.roster = Roster(context, self.volume, self.merger.wake)
+        self.room = RoomKeeper(context, self.volumes, self._workers_of)
 
     # Coming and going.
 
@@ -132,8 +133,7 @@ class Host:
             volume = Volume(record, self.context)
             self._volumes[record.name] = volume
             self.assemble(volume)
-        for mirror in self.context.journal.mirrors():
-            self._start_worker(mirror)
+        self.roster.start()
         self.historian.start()
         self.merger.start()
         self.room.start()
@@ -151,23 +151,24 @@ class Host:
         if self.unassembled.pop(volume.name, ""):
             volume.problem = ""
             self.context.events.add("info", volume.name, "assembled", "the head is there now")
-            for worker in self.workers_of(volume.name):
+            for worker in self._workers_of(volume.name):
                 worker.wake()
+
+    def _workers_of(self, volume: str) -> list[MirrorWorker]:
+        return self.roster.workers_of(volume)
 
     def at_work(self) -> bool:
         """Whether every thread that must run does."""
-        threads = (self.historian, self.merger, self.room, *self.workers())
-        return all(one.is_alive() for one in threads)
+        threads = (self.historian, self.merger, self.room)
+        return all(one.is_alive() for one in threads) and self.roster.at_work()
 
     def stop(self) -> None:
         """End the threads; devices and heads stay."""
-        workers = list(self._workers.values())
-        for worker in workers:
-            worker.stop()
+        self.roster.stop()
         self.room.stop()
         self.merger.stop()
         self.historian.stop()
-        for thread in (*workers, self.room, self.merger, self.historian):
+        for thread in (self.room, self.merger, self.historian):
             if thread.is_alive():
                 thread.join(10)
         self.context.freezer.close()
@@ -175,13 +176,6 @@ class Host:
         self.context.history.close()
         self.context.events.close()
         self.context.journal.close()
-
-    def _start_worker(self, record: MirrorRecord) -> MirrorWorker:
-        volume = self._volumes[record.volume]
-        worker = MirrorWorker(record.name, volume, self.context, self.merger.wake)
-        self._workers[record.name] = worker
-        worker.start()
-        return worker
 
     # Volumes.
 
@@ -210,6 +204,7 @@ class Host:
         with self._lock:
             known = self.context.journal.volumes()
             check_name_free(volume_name(name), known)
+            self.roster.check_free(name)
             spans = tuple(resolve(*one) for one in wanted)
             check_adoptable(spans, known)
             self.context.dmsetup.version()
@@ -237,6 +232,7 @@ class Host:
             self.context.journal.remove_volume(record.name)
             raise
         self._volumes[record.name] = volume
+        self.roster.add_volume(record.name)
         self.context.tracing.start()
         self.context.events.add("info", record.name, "created", f"volume of {record.size} bytes")
 
@@ -250,93 +246,7 @@ class Host:
         volume.remove(progress)
         with self._lock:
             self._volumes.pop(name, None)
+            self.roster.drop_volume(name)
         self.context.history.forget(volume.uuid)
         self.context.rates.forget(name)
         self.context.events.add("info", name, "removed", "the bare device holds the head's content")
-
-    # Mirrors.
-
-    def workers_of(self, volume: str) -> list[MirrorWorker]:
-        """The workers of a volume's mirrors."""
-        with self._lock:
-            return [worker for worker in self._workers.values() if worker.volume.name == volume]
-
-    def workers(self) -> list[MirrorWorker]:
-        """Every mirror's worker, by name."""
-        with self._lock:
-            return [self._workers[name] for name in sorted(self._workers)]
-
-    def worker(self, name: str) -> MirrorWorker:
-        """:raises NotFound: there is no mirror of that name."""
-        with self._lock:
-            if name not in self._workers:
-                known = ", ".join(sorted(self._workers)) or "none yet"
-                raise NotFound(f"there is no mirror {name!r}", f"there are: {known}")
-            return self._workers[name]
-
-    def create_mirror(self, record: MirrorRecord) -> MirrorWorker:
-        """Write a mirror down, and start it if its state says so.
-
-        :raises Exists: there is one of that name, or the volume is mirrored already.
-        :raises NotFound: there is no such volume.
-        """
-        with self._lock:
-            if record.name in self._workers:
-                raise Exists(f"there is already a mirror {record.name}", "see frazil mirror list")
-            volume = self.volume(record.volume)
-            others = self.workers_of(volume.name)
-            if others:
-                raise Exists(
-                    f"volume {volume.name} is already mirrored by {others[0].mirror}",
-                    f"frazil mirror remove {others[0].mirror}",
-                )
-            self.context.journal.save_mirror(record)
-            return self._start_worker(record)
-
-    def set_mirror_state(self, name: str, state: MirrorState, *, now: bool = False) -> MirrorWorker:
-        """Start, pause or break a mirror; doing it twice is the same as once.
-
-        ``now`` stops a running copy where it is instead of finishing it.
-        """
-        worker = self.worker(name)
-        was = worker.record.state
-        if state is MirrorState.BREAKING and was is not MirrorState.RUNNING:
-            state = was if was is MirrorState.BREAKING else MirrorState.BROKEN
-        if was is not state:
-            self.context.journal.change_mirror(name, state=state)
-            self.context.events.add("info", name, state.value, f"the mirror is {state.value}")
-        if now or state is MirrorState.PAUSED:
-            worker.interrupt()
-        else:
-            worker.wake()
-        return worker
-
-    def start_mirror(self, name: str, *, whole: bool) -> MirrorWorker:
-        """Let a mirror run; ``whole``: with a whole copy first."""
-        if whole:
-            worker = self.worker(name)
-            worker.interrupt()
-            with worker.copying:
-                self.context.journal.change_mirror(name, lacking_all=True)
-        return self.set_mirror_state(name, MirrorState.RUNNING)
-
-    def change_mirror(self, name: str, **fields: object) -> MirrorWorker:
-        """Change a mirror's settings; they hold at once, the rate also for a running copy."""
-        worker = self.worker(name)
-        record = self.context.journal.change_mirror(name, **fields)
-        worker.limiter.set_rate(record.rate_bytes or self.context.config.copy.rate)
-        if "peer" in fields:
-            worker.interrupt()
-        worker.wake()
-        return worker
-
-    def remove_mirror(self, name: str) -> None:
-        """End a mirror and forget it; the replica keeps what it has."""
-        worker = self.worker(name)
-        worker.stop()
-        worker.join(30)
-        with self._lock:
-            self.context.journal.remove_mirror(name)
-            self._workers.pop(name, None)
-        self.context.events.add("info", name, "removed", "the replica keeps what it has")
-        self.merger.wake()

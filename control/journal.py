@@ -8,6 +8,7 @@ the journal says what was meant.
 from __future__ import annotations
 
 import dataclasses
+import json
 import sqlite3
 import threading
 import uuid
@@ -16,14 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from control.journal_schema import SCHEMA_VERSION, STEPS
 from control.records import (
     CycleKind,
     CycleRecord,
     GenerationRecord,
+    GroupRecord,
     LayerRecord,
     LayerState,
     MirrorRecord,
     MirrorState,
+    Policy,
+    StandingRecord,
     TraceRecord,
     TraceState,
     VolumeRecord,
@@ -33,56 +38,8 @@ from control.spans import Span
 from dm_tables.errors import Corrupt, Precondition
 from dm_tables.units import Bytes
 
-SCHEMA_VERSION = 2
 KEPT_CYCLES = 200
 KEPT_GENERATIONS = 200
-
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE volumes (
-  name TEXT PRIMARY KEY, uuid TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
-  chunk INTEGER NOT NULL, state TEXT NOT NULL, bottom INTEGER NOT NULL) STRICT;
-CREATE TABLE spans (
-  volume TEXT NOT NULL REFERENCES volumes(name) ON DELETE CASCADE, position INTEGER NOT NULL,
-  path TEXT NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL,
-  PRIMARY KEY (volume, position)) STRICT;
-CREATE TABLE layers (
-  volume TEXT NOT NULL REFERENCES volumes(name) ON DELETE CASCADE, sequence INTEGER NOT NULL,
-  object_name TEXT NOT NULL, chunk INTEGER NOT NULL, state TEXT NOT NULL,
-  PRIMARY KEY (volume, sequence)) STRICT;
-CREATE TABLE generations (
-  volume TEXT NOT NULL REFERENCES volumes(name) ON DELETE CASCADE, number INTEGER NOT NULL,
-  uuid TEXT NOT NULL UNIQUE, parent_uuid TEXT NOT NULL, frozen_at REAL, pause_us INTEGER NOT NULL,
-  PRIMARY KEY (volume, number)) STRICT;
-CREATE TABLE mirrors (
-  name TEXT PRIMARY KEY, volume TEXT NOT NULL REFERENCES volumes(name), peer TEXT NOT NULL,
-  replica_volume TEXT NOT NULL, state TEXT NOT NULL, interval_ms INTEGER NOT NULL,
-  rate_bytes INTEGER NOT NULL, on_demand INTEGER NOT NULL, plaintext INTEGER NOT NULL,
-  verify INTEGER NOT NULL, committed_uuid TEXT NOT NULL, committed_number INTEGER NOT NULL,
-  committed_frozen_at REAL NOT NULL, lacking BLOB NOT NULL, lacking_all INTEGER NOT NULL) STRICT;
-CREATE TABLE cycles (
-  mirror TEXT NOT NULL REFERENCES mirrors(name) ON DELETE CASCADE, generation_uuid TEXT NOT NULL,
-  generation_number INTEGER NOT NULL, frozen_at REAL NOT NULL, kind TEXT NOT NULL,
-  state TEXT NOT NULL, pause_us INTEGER NOT NULL, chunks INTEGER NOT NULL,
-  changed_bytes INTEGER NOT NULL, sent_bytes INTEGER NOT NULL, payload_bytes INTEGER NOT NULL,
-  copy_seconds REAL NOT NULL, committed_at REAL NOT NULL, verified TEXT NOT NULL,
-  resumed INTEGER NOT NULL, PRIMARY KEY (mirror, generation_uuid)) STRICT;
-CREATE TABLE checkpoints (
-  mirror TEXT PRIMARY KEY REFERENCES mirrors(name) ON DELETE CASCADE,
-  generation_uuid TEXT NOT NULL, ordinal INTEGER NOT NULL, position INTEGER NOT NULL,
-  digest BLOB NOT NULL) STRICT;
-"""
-
-TRACES = """
-CREATE TABLE traces (
-  volume TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL, why TEXT NOT NULL,
-  epoch TEXT NOT NULL, number INTEGER NOT NULL, since REAL NOT NULL, blocks BLOB NOT NULL,
-  counters TEXT NOT NULL, PRIMARY KEY (volume, sequence),
-  FOREIGN KEY (volume, sequence) REFERENCES layers(volume, sequence) ON DELETE CASCADE) STRICT;
-"""
-
-STEPS = {1: SCHEMA, 2: TRACES}
-"""What brings a journal from the version before to each version."""
 
 
 class JournalDamaged(Corrupt):
@@ -106,9 +63,11 @@ class Journal:
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            # A step that makes a table anew must not take what refers to it along.
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._open_schema()
+            self._db.execute("PRAGMA foreign_keys=ON")
         except sqlite3.DatabaseError as error:
             raise JournalDamaged(
                 f"the journal {path} cannot be read: {error}",
@@ -214,13 +173,14 @@ class Journal:
             Bytes(row["chunk"]),
             VolumeState(row["state"]),
             row["bottom"],
+            row["fenced"],
         )
 
     def add_volume(self, record: VolumeRecord) -> None:
         """Write a new volume down."""
         with self.transaction():
             self._db.execute(
-                "INSERT INTO volumes VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO volumes VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     record.name,
                     record.uuid,
@@ -228,13 +188,30 @@ class Journal:
                     record.chunk,
                     record.state,
                     record.bottom,
+                    record.fenced,
                 ),
             )
-            for position, span in enumerate(record.spans):
-                self._db.execute(
-                    "INSERT INTO spans VALUES (?, ?, ?, ?, ?)",
-                    (record.name, position, str(span.path), span.offset, span.length),
-                )
+            self._write_spans(record.name, record.spans)
+            self.save_group(GroupRecord(record.name, implicit=True))
+            self.set_member(record.name, record.name)
+
+    def _write_spans(self, name: str, spans: tuple[Span, ...]) -> None:
+        for position, span in enumerate(spans):
+            self._db.execute(
+                "INSERT INTO spans VALUES (?, ?, ?, ?, ?)",
+                (name, position, str(span.path), span.offset, span.length),
+            )
+
+    def set_spans(self, name: str, spans: tuple[Span, ...], size: Bytes) -> None:
+        """A volume's contents span from now on."""
+        with self.transaction():
+            self._db.execute("DELETE FROM spans WHERE volume = ?", (name,))
+            self._write_spans(name, spans)
+            self._db.execute("UPDATE volumes SET size = ? WHERE name = ?", (size, name))
+
+    def set_fenced(self, name: str, why: str) -> None:
+        """Whether, and why, a volume's head is kept from applications; empty: it is not."""
+        self._write("UPDATE volumes SET fenced = ? WHERE name = ?", why, name)
 
     def set_volume_state(self, name: str, state: VolumeState) -> None:
         """What is being done with a volume."""
@@ -245,8 +222,45 @@ class Journal:
         self._write("UPDATE volumes SET bottom = ? WHERE name = ?", sequence, name)
 
     def remove_volume(self, name: str) -> None:
-        """Forget a volume, its layers and its generations."""
-        self._write("DELETE FROM volumes WHERE name = ?", name)
+        """Forget a volume, its layers, its generations and the group it had by itself."""
+        with self.transaction():
+            self._db.execute("DELETE FROM volumes WHERE name = ?", (name,))
+            self._db.execute("DELETE FROM groups WHERE name = ? AND implicit", (name,))
+
+    # Groups.
+
+    def groups(self) -> list[GroupRecord]:
+        """Every group, by name."""
+        rows = self._rows("SELECT * FROM groups ORDER BY name")
+        return [_group(row) for row in rows]
+
+    def group(self, name: str) -> GroupRecord | None:
+        """One group."""
+        rows = self._rows("SELECT * FROM groups WHERE name = ?", name)
+        return _group(rows[0]) if rows else None
+
+    def save_group(self, record: GroupRecord) -> None:
+        """Write a group down."""
+        before, after = json.dumps(record.before), json.dumps(record.after)
+        self._save("groups", record, before=before, after=after)
+
+    def remove_group(self, name: str) -> None:
+        """Forget a group that has no members and no mirrors."""
+        self._write("DELETE FROM groups WHERE name = ?", name)
+
+    def members(self, group: str) -> list[str]:
+        """The volumes of a group, by name."""
+        rows = self._rows("SELECT volume FROM members WHERE group_name = ? ORDER BY volume", group)
+        return [str(row[0]) for row in rows]
+
+    def group_of(self, volume: str) -> str:
+        """The group of a volume; empty if there is no such volume."""
+        rows = self._rows("SELECT group_name FROM members WHERE volume = ?", volume)
+        return str(rows[0][0]) if rows else ""
+
+    def set_member(self, volume: str, group: str) -> None:
+        """A volume belongs to this group from now on."""
+        self._write("INSERT OR REPLACE INTO members VALUES (?, ?)", volume, group)
 
     def layers(self, volume: str) -> list[LayerRecord]:
         """A volume's auxiliary volumes, lowest first."""
@@ -258,6 +272,7 @@ class Journal:
                 row["object_name"],
                 Bytes(row["chunk"]),
                 LayerState(row["state"]),
+                Bytes(row["size"]),
             )
             for row in rows
         ]
@@ -303,9 +318,15 @@ class Journal:
                 (record.volume, record.number - KEPT_GENERATIONS),
             )
 
-    def remove_generation(self, generation_uuid: str) -> None:
+    def remove_generation(self, volume: str, generation_uuid: str) -> None:
         """Forget a planned generation whose freeze did not happen."""
-        self._write("DELETE FROM generations WHERE uuid = ?", generation_uuid)
+        sql = "DELETE FROM generations WHERE volume = ? AND uuid = ?"
+        self._write(sql, volume, generation_uuid)
+
+    def instant(self, generation_uuid: str) -> list[GenerationRecord]:
+        """The parts of one instant: a generation of each volume that was frozen in it."""
+        sql = "SELECT * FROM generations WHERE uuid = ? ORDER BY volume"
+        return [GenerationRecord(**dict(row)) for row in self._rows(sql, generation_uuid)]
 
     # Mirrors and their cycles.
 
@@ -320,7 +341,6 @@ class Journal:
                     "on_demand": bool(row["on_demand"]),
                     "plaintext": bool(row["plaintext"]),
                     "verify": bool(row["verify"]),
-                    "lacking_all": bool(row["lacking_all"]),
                 }
             )
             for row in rows
@@ -348,6 +368,42 @@ class Journal:
         """Forget a mirror and its cycles."""
         self._write("DELETE FROM mirrors WHERE name = ?", name)
 
+    # What replicas have.
+
+    def standings(self, *, mirror: str = "", volume: str = "") -> list[StandingRecord]:
+        """What replicas have of volumes: of one mirror, of one volume, or all."""
+        rows = self._rows(
+            "SELECT * FROM standings WHERE ? IN ('', mirror) AND ? IN ('', volume)"
+            " ORDER BY mirror, volume",
+            mirror,
+            volume,
+        )
+        return [
+            StandingRecord(**dict(row) | {"lacking_all": bool(row["lacking_all"])}) for row in rows
+        ]
+
+    def standing(self, mirror: str, volume: str) -> StandingRecord:
+        """What one replica has of one volume."""
+        found = self.standings(mirror=mirror, volume=volume)
+        return found[0] if found else StandingRecord(mirror, volume)
+
+    def save_standing(self, record: StandingRecord) -> None:
+        """Write down what a replica has."""
+        self._save("standings", record)
+
+    def change_standing(self, mirror: str, volume: str, **fields: object) -> StandingRecord:
+        """Change some fields of a standing in one step, and give the whole record back."""
+        with self.transaction():
+            known = self.standing(mirror, volume)
+            changed = dataclasses.replace(known, **fields)  # type: ignore[arg-type]
+            self.save_standing(changed)
+            return changed
+
+    def remove_standing(self, mirror: str, volume: str) -> None:
+        """Forget what a replica has of a volume."""
+        sql = "DELETE FROM standings WHERE mirror = ? AND volume = ?"
+        self._write(sql, mirror, volume)
+
     def cycles(self, mirror: str, limit: int = 20) -> list[CycleRecord]:
         """A mirror's newest cycles, newest first."""
         rows = self._rows(
@@ -366,11 +422,14 @@ class Journal:
                 (record.mirror, record.generation_number - KEPT_CYCLES),
             )
 
-    def checkpoint(self, mirror: str, generation_uuid: str) -> tuple[int, int, bytes] | None:
+    def checkpoint(
+        self, mirror: str, volume: str, generation_uuid: str
+    ) -> tuple[int, int, bytes] | None:
         """How far the copy of a generation is durable: (ordinal, position, digest)."""
         rows = self._rows(
-            "SELECT * FROM checkpoints WHERE mirror = ? AND generation_uuid = ?",
+            "SELECT * FROM checkpoints WHERE mirror = ? AND volume = ? AND generation_uuid = ?",
             mirror,
+            volume,
             generation_uuid,
         )
         if not rows:
@@ -378,17 +437,32 @@ class Journal:
         return rows[0]["ordinal"], rows[0]["position"], rows[0]["digest"]
 
     def save_checkpoint(
-        self, mirror: str, generation_uuid: str, ordinal: int, position: int, digest: bytes
+        self,
+        mirror: str,
+        volume: str,
+        generation_uuid: str,
+        mark: tuple[int, int, bytes],
     ) -> None:
-        """The replica said that every run below ``ordinal`` is durable."""
+        """The replica said that every run below ``mark``'s ordinal is durable."""
         self._write(
-            "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)",
             mirror,
+            volume,
             generation_uuid,
-            ordinal,
-            position,
-            digest,
+            *mark,
         )
+
+
+def _group(row: sqlite3.Row) -> GroupRecord:
+    return GroupRecord(
+        **dict(row)
+        | {
+            "implicit": bool(row["implicit"]),
+            "policy": Policy(row["policy"]),
+            "before": tuple(json.loads(row["before"])),
+            "after": tuple(json.loads(row["after"])),
+        }
+    )
 
 
 def _trace(row: sqlite3.Row) -> TraceRecord:

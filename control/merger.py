@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from control.context import Context
+from control.cycle import Limits, outgrown
 from control.limiter import Interrupted, RateLimiter
+from control.mirror import MirrorWorker
 from control.volume import Volume
 from dm_tables.errors import FrazilError
 
@@ -20,6 +24,7 @@ class Merger(threading.Thread):
     """Merges whatever may be merged, volume by volume, throttled by the configuration.
 
     :param volumes: gives the volumes there are now.
+    :param workers_of: gives the workers of a volume's mirrors.
     :param before: called before a volume's lowest layer is merged, which is its end.
     """
 
@@ -27,6 +32,7 @@ class Merger(threading.Thread):
         self,
         context: Context,
         volumes: Callable[[], Sequence[Volume]],
+        workers_of: Callable[[str], Sequence[MirrorWorker]],
         before: Callable[[Volume], None],
     ) -> None:
         super().__init__(name="merger", daemon=True)
@@ -34,6 +40,7 @@ class Merger(threading.Thread):
         self.limiter = RateLimiter(context.config.merge.rate, self._stopped)
         self._context = context
         self._volumes = volumes
+        self._workers_of = workers_of
         self._before = before
         self._wanted = threading.Event()
 
@@ -61,7 +68,7 @@ class Merger(threading.Thread):
                 volume.drop_merged()
             layer = volume.next_merge()
             if layer is None:
-                return False
+                return self._merge_outgrown(volume)
             self._before(volume)
             volume.merge_lowest(layer, self.limiter)
         except Interrupted:
@@ -76,3 +83,38 @@ class Merger(threading.Thread):
             return False
         volume.problem = ""
         return True
+
+    def _merge_outgrown(self, volume: Volume) -> bool:
+        """Merge a layer that is only kept for replicas that do not come along, past the limits.
+
+        What they lack of it is remembered; one that copies at this moment is left its layers.
+        """
+        limits = self._limits()
+        late = [
+            worker for worker in self._workers_of(volume.name) if outgrew(worker, volume, limits)
+        ]
+        layer = volume.next_merge(spare={worker.mirror for worker in late}) if late else None
+        if layer is None:
+            return False
+        with ExitStack() as stack:
+            if not all(stack.enter_context(worker.if_quiet()) for worker in late):
+                return False
+            self._before(volume)
+            volume.remember(layer)
+            volume.merge_lowest(layer, self.limiter)
+        told = f"layer {layer.sequence} is merged; what {late[0].mirror} lacks is remembered"
+        self._context.events.add("info", volume.name, "outgrown", told)
+        return True
+
+    def _limits(self) -> Limits:
+        copy = self._context.config.copy
+        return Limits(copy.keep_layers, copy.keep_size or 0, copy.keep_age)
+
+
+def outgrew(worker: MirrorWorker, volume: Volume, limits: Limits) -> bool:
+    """Whether more is kept of a volume for a mirror than the limits say."""
+    journal = volume.context.journal
+    frozen_at = {made.layer: made.frozen_at or 0.0 for made in journal.generations(volume.name)}
+    layers = [(layer, volume.size_of_layer(layer)) for layer in volume.layers]
+    standing = journal.standing(worker.mirror, volume.name)
+    return outgrown(limits, standing, layers, frozen_at, time.time())

@@ -1,4 +1,4 @@
-"""A mirror at work: freeze, copy, commit, and again (figure 8; claims 1, 12 to 14, 18)."""
+"""A mirror at work: copy, commit, and again (figure 8; claims 1, 12 to 14, 18)."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from control.blocks import BlockSet
 from control.context import Context
-from control.copying import Copier, CopyProgress
+from control.copying import CopyProgress
+from control.cycle import Readiness
+from control.group import Group, Instant
 from control.limiter import RateLimiter
 from control.records import (
     CycleKind,
     CycleRecord,
     GenerationRecord,
-    LayerState,
     MirrorRecord,
     MirrorState,
+    StandingRecord,
 )
+from control.sending import InstantCopy, Joiner, joined, lowest
 from control.verify import Verification, verify_generation
 from control.volume import Volume
 from dm_tables.errors import FrazilError, Kind, Precondition, Unavailable
-from dm_tables.status import Usage
-from dm_tables.units import bytes_to_sectors
 
 log = logging.getLogger("frazil.mirror")
 
@@ -34,6 +36,9 @@ IDLE_POLL_SECONDS = 0.5
 IDLE_FREEZE_SECONDS = 60.0
 LAYERS_AT_MOST = 8
 FOREVER = 3600.0
+PATIENCE_SECONDS = 60.0
+"""For how long a replica that fails is waited for by the others of its group."""
+STOP_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -42,40 +47,47 @@ class Now:
 
     phase: str = "idle"
     cycle: CycleRecord | None = None
-    progress: CopyProgress | None = None
+    copy: InstantCopy | None = None
     problem: str = ""
     error: FrazilError | None = None
     next_attempt: float = 0.0
+    failing_since: float = 0.0
 
     @property
     def kind(self) -> Kind:
         """What sort of problem there is."""
         return self.error.kind if self.error else Kind.OK
 
+    @property
+    def progress(self) -> CopyProgress | None:
+        """How far the copy is."""
+        return self.copy.progress if self.copy is not None else None
+
 
 class MirrorWorker(threading.Thread):
-    """The thread of one mirror.
+    """The thread of one mirror: brings the group's newest instant to the replica when it is due.
 
-    :param committed: called when the replica has a generation, so that merging may go on.
+    :param committed: called when the replica has an instant, so that others may go on.
     """
 
     def __init__(
-        self, name: str, volume: Volume, context: Context, committed: Callable[[], None]
+        self, name: str, group: Group, context: Context, committed: Callable[[], None]
     ) -> None:
         super().__init__(name=f"mirror {name}", daemon=True)
         self.mirror = name
-        self.volume = volume
+        self.group = group
         self.context = context
         self.now = Now()
+        self.failures = 0
+        self.changed = threading.Condition()
         self._cancel = threading.Event()
         self.limiter = RateLimiter(self.record.rate_bytes or context.config.copy.rate, self._cancel)
-        self.changed = threading.Condition()
-        self.copying = threading.Lock()
+        self._copying = threading.Lock()
+        self._joining = threading.Lock()
+        self._joiners: list[Joiner] = []
         self._committed = committed
-        self._asked_at = 0.0
         self._asked_number = 0
         self._attempts = 0
-        self.failures = 0
         self._stopping = False
 
     @property
@@ -86,12 +98,33 @@ class MirrorWorker(threading.Thread):
             raise Precondition(f"mirror {self.mirror} is gone")
         return record
 
-    def lacking_bytes(self) -> int:
-        """Bytes that the replica lacks beyond the layers; the whole volume if that is unknown."""
-        record = self.record
-        if record.lacking_all:
-            return self.volume.record.size
-        return BlockSet(record.lacking).length
+    @property
+    def standings(self) -> list[StandingRecord]:
+        """What the replica has of each of the group's volumes."""
+        journal = self.context.journal
+        return [journal.standing(self.mirror, volume.name) for volume in self.group.volumes]
+
+    @property
+    def committed(self) -> StandingRecord | None:
+        """What the replica has; None while it has nothing."""
+        return lowest(self.standings)
+
+    @property
+    def committed_number(self) -> int:
+        """The newest generation that it has of all volumes but joining ones; 0 for none."""
+        standing = self.committed
+        return standing.committed_number if standing is not None else 0
+
+    def lacking_bytes(self, standing: StandingRecord) -> int:
+        """Bytes that a replica lacks beyond the layers; the whole volume if that is unknown."""
+        if standing.lacking_all:
+            record = self.context.journal.volume(standing.volume)
+            return record.size if record is not None else 0
+        return BlockSet(standing.lacking).length
+
+    def joining(self, volume: str) -> bool:
+        """Whether the first copy of a volume runs while the others' cycles go on."""
+        return any(joiner.volume == volume and joiner.is_alive() for joiner in self._joiners)
 
     # What others ask of it.
 
@@ -102,26 +135,75 @@ class MirrorWorker(threading.Thread):
             self.now.next_attempt = 0.0
             self.changed.notify_all()
 
+    def look(self) -> None:
+        """There is a new instant; a mirror that waits after a failure goes on waiting."""
+        with self.changed:
+            if not self.now.next_attempt:
+                self.changed.notify_all()
+
     def ask(self) -> int:
         """Start a cycle now, or right after the running one.
 
         :return: the number that its generation will have at least.
         """
         with self.changed:
-            self._asked_number = self.volume.top + 1
-            self._asked_at = time.time()
+            self._asked_number = self.group.next_number
         self.wake()
         return self._asked_number
 
     def interrupt(self) -> None:
-        """Stop a running copy where it is; its durable part is not sent again."""
+        """Stop running copies where they are; their durable part is not sent again."""
         self._cancel.set()
         self.wake()
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Copies are stopped, and none begins, as long as the context lasts."""
+        locks = (self._copying, self._joining)
+        for lock in locks:
+            self.interrupt()
+            while not lock.acquire(timeout=STOP_SECONDS):
+                self.interrupt()
+        try:
+            yield
+        finally:
+            for lock in locks:
+                lock.release()
+
+    @contextmanager
+    def if_quiet(self) -> Iterator[bool]:
+        """Whether nothing is copied; if so, none begins as long as the context lasts."""
+        taken: list[threading.Lock] = []
+        try:
+            for lock in (self._copying, self._joining):
+                if not lock.acquire(blocking=False):
+                    break
+                taken.append(lock)
+            yield len(taken) == 2
+        finally:
+            for lock in taken:
+                lock.release()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopping = True
         self.interrupt()
+
+    def readiness(self, newest: Instant | None) -> Readiness | None:
+        """How the group's next freeze sees this mirror; None while it does not run."""
+        record = self.record
+        if record.state is not MirrorState.RUNNING:
+            return None
+        number = newest.number if newest is not None else 0
+        pending = number > self.committed_number and number >= self._asked_number
+        due = self.due_in(record, idle=not pending and not self.group.written())
+        return Readiness(pending, due, self.counts)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the others of the group wait for it: it works, or failed only just now."""
+        since = self.now.failing_since
+        return not since or time.time() - since < PATIENCE_SECONDS
 
     # The loop.
 
@@ -142,11 +224,12 @@ class MirrorWorker(threading.Thread):
                 if wait > 0 and not self._stopping and not self._cancel.is_set():
                     self.changed.wait(wait)
 
-    def _enter(
-        self, phase: str, cycle: CycleRecord | None = None, progress: CopyProgress | None = None
+    def enter(
+        self, phase: str, cycle: CycleRecord | None = None, copy: InstantCopy | None = None
     ) -> None:
         """The next phase; what went wrong last stays known until a cycle ends well."""
-        self.now = Now(phase, cycle, progress, self.now.problem, self.now.error)
+        was = self.now
+        self.now = Now(phase, cycle, copy, was.problem, was.error, failing_since=was.failing_since)
 
     def _failed(self, error: FrazilError) -> float:
         if self._stopping or self._cancel.is_set():
@@ -157,14 +240,19 @@ class MirrorWorker(threading.Thread):
         wait = settings.retry_first * 2.0 ** min(self._attempts - 1, 20)
         wait = min(settings.retry_longest, wait)
         wait *= random.uniform(0.8, 1.2)  # noqa: S311
-        if str(error) != self.now.problem:
-            self.context.events.add("warning", self.mirror, error.name, str(error))
+        self.report(error)
         self.now.phase = "waiting"
-        self.now.problem = str(error)
-        self.now.error = error
-        self.failures += 1
         self.now.next_attempt = time.time() + wait
         return wait
+
+    def report(self, error: FrazilError) -> None:
+        """Show what went wrong, and tell it once."""
+        if str(error) != self.now.problem:
+            self.context.events.add("warning", self.mirror, error.name, str(error))
+        self.now.problem = str(error)
+        self.now.error = error
+        self.now.failing_since = self.now.failing_since or time.time()
+        self.failures += 1
 
     def _step(self) -> float:
         """Do what is due. :return: how many seconds to wait before the next look."""
@@ -172,18 +260,17 @@ class MirrorWorker(threading.Thread):
         if record.state not in (MirrorState.RUNNING, MirrorState.BREAKING):
             self.now = Now()
             return FOREVER
-        generation = self._pending(record)
-        if generation is None:
+        instant = self._next(record)
+        if instant is None:
             if record.state is MirrorState.BREAKING:
                 return self._broken()
-            wait = self._due_in(record)
-            if wait > 0:
+            if self.now.phase != "freezing":
                 self.now.phase = "idle"
-                return wait
-            self._enter("freezing")
-            self.volume.sync()
-        with self.copying:
-            self._copy(self.record, generation or self._freeze())
+            self.now.next_attempt = 0.0
+            due = self.due_in(record, idle=False)
+            return due if 0 < due < FOREVER else FOREVER
+        with self._copying:
+            self._copy(self.record, instant)
         return 0.0
 
     def _broken(self) -> float:
@@ -192,123 +279,120 @@ class MirrorWorker(threading.Thread):
         self.now = Now()
         return FOREVER
 
-    def _pending(self, record: MirrorRecord) -> GenerationRecord | None:
-        """A frozen generation that the replica does not have yet."""
-        newest = self.volume.newest
-        if newest is None or newest.number <= record.committed_number:
+    def _next(self, record: MirrorRecord) -> Instant | None:
+        """The instant to copy now: one that was begun and is there still, or the newest if due."""
+        instants = [
+            found for found in self.group.instants() if found.number > self.committed_number
+        ]
+        if not instants:
             return None
-        return newest
+        begun = self.context.journal.cycles(self.mirror, 1)
+        for instant in instants:
+            if begun and begun[0].generation_uuid == instant.uuid:
+                return instant
+        asked = self._asked_number > self.committed_number
+        breaking = record.state is MirrorState.BREAKING
+        due = asked or breaking or self.due_in(record, idle=False) <= 0
+        return instants[0] if due else None
 
-    def _due_in(self, record: MirrorRecord) -> float:
-        """Seconds until the next freeze; 0 for now (claim 18)."""
-        if self._asked_number > record.committed_number:
+    def due_in(self, record: MirrorRecord, *, idle: bool) -> float:
+        """Seconds until the next cycle; 0 for now (claim 18)."""
+        standing = self.committed
+        if self._asked_number > (standing.committed_number if standing else 0):
             return 0.0
         if record.on_demand:
             return FOREVER
-        waited = time.time() - record.committed_frozen_at
+        if standing is None:
+            return 0.0
+        waited = time.time() - standing.committed_frozen_at
         if record.interval_ms:
             return max(0.0, record.interval_ms / 1000 - waited)
-        if len(self.volume.layers) >= LAYERS_AT_MOST:
+        if self.group.layers_at_most() >= LAYERS_AT_MOST:
             return IDLE_POLL_SECONDS
-        if not record.committed_uuid or waited >= IDLE_FREEZE_SECONDS or self._written():
-            return 0.0
-        return IDLE_POLL_SECONDS
+        return IDLE_POLL_SECONDS if idle and waited < IDLE_FREEZE_SECONDS else 0.0
 
-    def _written(self) -> bool:
-        """Whether anything was written since the last freeze."""
-        live = next((r for r in self.volume.layers if r.state is LayerState.LIVE), None)
-        if live is None:
-            return True
-        status = self.volume.layer_status(live)
-        return not isinstance(status, Usage) or status.exceptions(bytes_to_sectors(live.chunk)) > 0
+    # One instant on its way.
 
-    def _freeze(self) -> GenerationRecord:
-        generation = self.volume.freeze()
-        self.context.tracing.collect(self.volume.name)
-        self.context.events.add(
-            "info",
-            self.mirror,
-            "frozen",
-            f"generation {generation.number} frozen in {generation.pause_us / 1000:.1f} ms",
-            generation=generation.number,
-            pause_us=generation.pause_us,
+    def _copy(self, record: MirrorRecord, instant: Instant) -> None:
+        members = [(volume, instant.parts[volume.name]) for volume in self.group.volumes]
+        together, fresh = joined(members, self.standings)
+        for member in fresh:
+            self._join(record, *member)
+        copy = self._copy_of(record, together)
+        cycle = self._begin(copy, instant)
+        result = copy.run(lambda: self._note_sent(cycle, copy))
+        cycle = dataclasses.replace(
+            cycle,
+            state="committed",
+            chunks=result.chunks,
+            changed_bytes=result.changed_bytes,
+            sent_bytes=cycle.sent_bytes + result.sent_bytes,
+            payload_bytes=cycle.payload_bytes + result.payload_bytes,
+            copy_seconds=cycle.copy_seconds + result.seconds,
+            resumed=cycle.resumed + result.resumed,
+            committed_at=time.time(),
         )
-        return generation
-
-    # One generation on its way.
-
-    def _copy(self, record: MirrorRecord, generation: GenerationRecord) -> None:
-        copier = Copier(
-            self.context,
-            self.volume,
-            record,
-            generation,
-            limiter=self.limiter,
-            cancel=self._cancel,
-        )
-        earlier = next(
-            (
-                old
-                for old in self.context.journal.cycles(self.mirror, 5)
-                if old.generation_uuid == generation.uuid
-            ),
-            None,
-        )
-        cycle = self._begin(copier, generation, earlier)
-        with self.volume.hold(generation.number):
-            result = copier.run(lambda: self._note_sent(cycle, copier))
-            cycle = dataclasses.replace(
-                cycle,
-                state="committed",
-                chunks=result.chunks,
-                changed_bytes=result.changed_bytes,
-                sent_bytes=cycle.sent_bytes + result.sent_bytes,
-                payload_bytes=cycle.payload_bytes + result.payload_bytes,
-                copy_seconds=cycle.copy_seconds + result.seconds,
-                resumed=cycle.resumed + result.resumed,
-                committed_at=time.time(),
-            )
-            self._commit(cycle)
-            self._committed()
-            if record.verify:
-                self._verify(cycle)
+        self._note_committed(cycle)
+        if record.verify:
+            self._verify(cycle, together)
         self._committed()
         self.now = Now()
 
-    def _note_sent(self, cycle: CycleRecord, copier: Copier) -> None:
+    def _copy_of(
+        self, record: MirrorRecord, members: list[tuple[Volume, GenerationRecord]]
+    ) -> InstantCopy:
+        return InstantCopy(self.context, record, members, limiter=self.limiter, cancel=self._cancel)
+
+    def _join(self, record: MirrorRecord, volume: Volume, generation: GenerationRecord) -> None:
+        """Begin the first copy of a volume that joined, unless it runs."""
+        self._joiners = [joiner for joiner in self._joiners if joiner.is_alive()]
+        if self.joining(volume.name):
+            return
+
+        def ended(error: FrazilError | None) -> None:
+            if error is None:
+                told = f"{volume.name} is part of the group from the next generation on"
+                self.context.events.add("info", self.mirror, "joined", told)
+            elif not self._cancel.is_set():
+                self.report(error)
+            self._committed()
+
+        copy = self._copy_of(record, [(volume, generation)])
+        joiner = Joiner(copy, volume.name, self._joining, ended)
+        self._joiners.append(joiner)
+        joiner.start()
+
+    def _note_sent(self, cycle: CycleRecord, copy: InstantCopy) -> None:
         """What was sent counts, also when the copy breaks off and goes on later."""
-        sent = cycle.sent_bytes + copier.progress.sent
+        sent = cycle.sent_bytes + copy.progress.sent
         self.context.journal.save_cycle(dataclasses.replace(cycle, sent_bytes=sent))
 
-    def _begin(
-        self, copier: Copier, generation: GenerationRecord, earlier: CycleRecord | None
-    ) -> CycleRecord:
-        cycle = earlier or CycleRecord(
-            self.mirror,
-            generation.uuid,
-            generation.number,
-            generation.frozen_at or 0.0,
-            CycleKind.WHOLE,
-            "frozen",
-            generation.pause_us,
+    def _begin(self, copy: InstantCopy, instant: Instant) -> CycleRecord:
+        journal = self.context.journal
+        earlier = [
+            old for old in journal.cycles(self.mirror, 5) if old.generation_uuid == instant.uuid
+        ]
+        cycle = (
+            earlier[0]
+            if earlier
+            else CycleRecord(
+                self.mirror,
+                instant.uuid,
+                instant.number,
+                instant.frozen_at,
+                CycleKind.WHOLE,
+                "frozen",
+                instant.pause_us,
+            )
         )
-        cycle = dataclasses.replace(cycle, kind=copier.plan.kind, state="copying")
-        self.context.journal.save_cycle(cycle)
-        self._enter("copying", cycle, copier.progress)
+        cycle = dataclasses.replace(cycle, kind=copy.kind, state="copying")
+        journal.save_cycle(cycle)
+        self.enter("copying", cycle, copy)
         return cycle
 
-    def _commit(self, cycle: CycleRecord) -> None:
-        """The replica has the generation: it is the base of the next delta."""
-        with self.context.journal.transaction():
-            self.context.journal.save_cycle(cycle)
-            self.context.journal.change_mirror(
-                self.mirror,
-                committed_uuid=cycle.generation_uuid,
-                committed_number=cycle.generation_number,
-                committed_frozen_at=cycle.frozen_at,
-                lacking=b"",
-                lacking_all=False,
-            )
+    def _note_committed(self, cycle: CycleRecord) -> None:
+        self.context.journal.save_cycle(cycle)
+        self._committed()
         lag = cycle.committed_at - cycle.frozen_at
         self.context.events.add(
             "info",
@@ -319,16 +403,38 @@ class MirrorWorker(threading.Thread):
             sent_bytes=cycle.sent_bytes,
         )
 
-    def _verify(self, cycle: CycleRecord) -> None:
-        self._enter("verifying", cycle)
-        found = self.verify(cycle.generation_number, cycle.generation_uuid)
-        outcome = "differs" if found.differences else "verified"
+    def _verify(self, cycle: CycleRecord, members: list[tuple[Volume, GenerationRecord]]) -> None:
+        self.enter("verifying", cycle)
+        found = [self.verify(volume, generation) for volume, generation in members]
+        outcome = "differs" if any(one.differences for one in found) else "verified"
         self.context.journal.save_cycle(dataclasses.replace(cycle, verified=outcome))
+
+    def committed_members(self) -> list[tuple[Volume, GenerationRecord]]:
+        """What the replica has, where its image is here still.
+
+        :raises Precondition: nothing is committed yet, or the image is merged over.
+        """
+        found = []
+        for volume, standing in zip(self.group.volumes, self.standings, strict=True):
+            if not standing.committed_uuid:
+                continue
+            images = {generation.uuid: generation for generation in volume.images()}
+            if standing.committed_uuid not in images:
+                raise Precondition(
+                    f"generation {standing.committed_number} of {volume.name} is merged over here",
+                    "compare after the next cycle",
+                )
+            found.append((volume, images[standing.committed_uuid]))
+        if not found:
+            raise Precondition(
+                f"mirror {self.mirror} has committed nothing yet", "let a cycle end first"
+            )
+        return found
 
     def verify(
         self,
-        number: int,
-        generation_uuid: str,
+        volume: Volume,
+        generation: GenerationRecord,
         block_bytes: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Verification:
@@ -336,13 +442,12 @@ class MirrorWorker(threading.Thread):
 
         :raises Unavailable: the comparison was interrupted.
         """
-        with self.volume.hold(number):
+        with volume.hold(generation.layer):
             found = verify_generation(
-                self.volume,
+                volume,
                 self.record,
                 self.context,
-                number,
-                generation_uuid,
+                generation,
                 block_bytes=block_bytes,
                 progress=progress,
                 cancel=self._cancel,
@@ -355,7 +460,8 @@ class MirrorWorker(threading.Thread):
                 "error",
                 self.mirror,
                 "differs",
-                f"generation {number} differs at the replica in {len(found.differences)} places, "
-                f"the first {first.length} bytes at {first.address}",
+                f"generation {generation.number} of {volume.name} differs at the replica in "
+                f"{len(found.differences)} places, the first {first.length} bytes at "
+                f"{first.address}",
             )
         return found

@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 
 from control.forecast import CycleForecast, CycleNow, fills_in, forecast_cycle
-from control.mirror import IDLE_FREEZE_SECONDS, MirrorWorker
+from control.mirror import FOREVER, MirrorWorker
 from control.pattern import Pattern
-from control.records import CycleRecord, LayerState, MirrorRecord, MirrorState
+from control.records import CycleRecord, LayerState, MirrorState
 from control.trace import Tracing
 from control.volume import Volume
+from dm_tables.units import Bytes
 from proto.frazil.v1 import control_pb2
 
 NEWEST_COPIES = 5
@@ -73,27 +74,36 @@ def cycle_forecast(worker: MirrorWorker) -> CycleForecast | None:
     record = worker.record
     if record.state is not MirrorState.RUNNING:
         return None
-    volume = worker.volume
-    seen = volume.context.rates.seen(volume.name)
-    growth = volume.context.rates.growth(volume.name).average
-    live = next((r for r in volume.layers if r.state is LayerState.LIVE), None)
-    changed = 0.0
-    if seen is not None and live is not None and seen.sequence == live.sequence:
-        changed = seen.used + growth * max(0.0, time.monotonic() - seen.at)
+    context, standing = worker.context, worker.committed
+    changed = growth = 0.0
+    for volume in worker.group.volumes:
+        average = context.rates.growth(volume.name).average
+        changed += _changed(volume, average)
+        growth += average
     progress = worker.now.progress
     copying = max(0, progress.total - progress.done) if progress is not None else 0
-    copies = volume.context.journal.cycles(record.name, NEWEST_COPIES)
+    due = worker.due_in(record, idle=not changed and not growth)
+    copies = context.journal.cycles(record.name, NEWEST_COPIES)
     return forecast_cycle(
         CycleNow(
             changed=round(changed),
             growth=growth,
-            volume=volume.record.size,
+            volume=Bytes(worker.group.size()),
             copying=copying,
             throughput=(progress.rate if progress is not None else 0.0) or throughput(copies),
-            due=due_in(record, time.time(), idle=not changed and not growth),
-            age=time.time() - record.committed_frozen_at if record.committed_uuid else None,
+            due=due if due < FOREVER else None,
+            age=time.time() - standing.committed_frozen_at if standing is not None else None,
         )
     )
+
+
+def _changed(volume: Volume, growth: float) -> float:
+    """What the live layer holds now, by when it was looked at last."""
+    seen = volume.context.rates.seen(volume.name)
+    live = next((r for r in volume.layers if r.state is LayerState.LIVE), None)
+    if seen is None or live is None or seen.sequence != live.sequence:
+        return 0.0
+    return seen.used + growth * max(0.0, time.monotonic() - seen.at)
 
 
 def throughput(cycles: Sequence[CycleRecord]) -> float:
@@ -101,16 +111,6 @@ def throughput(cycles: Sequence[CycleRecord]) -> float:
     done = [cycle for cycle in cycles if cycle.state == "committed" and cycle.copy_seconds > 0]
     seconds = sum(cycle.copy_seconds for cycle in done)
     return sum(cycle.changed_bytes for cycle in done) / seconds if seconds else 0.0
-
-
-def due_in(record: MirrorRecord, now: float, *, idle: bool) -> float | None:
-    """Seconds until the next freeze at the earliest; None: only when asked."""
-    if record.on_demand:
-        return None
-    waited = now - record.committed_frozen_at
-    if record.interval_ms:
-        return max(0.0, record.interval_ms / 1000 - waited)
-    return max(0.0, IDLE_FREEZE_SECONDS - waited) if idle else 0.0
 
 
 def forecast_message(found: CycleForecast) -> control_pb2.CycleForecast:

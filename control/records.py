@@ -64,17 +64,24 @@ class VolumeRecord:
     state: VolumeState
     bottom: int
     """The sequence of the lowest layer device, which is the spans themselves."""
+    fenced: str = ""
+    """Why its head is not given to applications, where another host may have taken it over."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """An auxiliary volume. ``sequence`` counts from 1; ``object_name`` names it in the pool."""
+    """An auxiliary volume; ``object_name`` names it in the pool.
+
+    ``sequence`` is that of the freeze that put it on the stack: it grows from layer to layer, not
+    always by one. ``size`` is what it covers of a volume that has grown since; 0: all of it.
+    """
 
     volume: str
     sequence: int
     object_name: str
     chunk: Bytes
     state: LayerState
+    size: Bytes = Bytes(0)
 
 
 class TraceState(StrEnum):
@@ -109,8 +116,9 @@ class TraceRecord:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRecord:
-    """A frozen instant: the image of layer device ``number - 1``.
+    """A volume's part of a frozen instant: the image of layer device ``layer``.
 
+    All volumes that were frozen together share ``number`` and ``uuid``; ``members`` counts them.
     ``frozen_at`` is in seconds since the epoch; None while the freeze is only planned.
     """
 
@@ -119,15 +127,52 @@ class GenerationRecord:
     uuid: str
     parent_uuid: str
     frozen_at: float | None
+    layer: int
+    members: int = 1
     pause_us: int = 0
+
+
+class Policy(StrEnum):
+    """When a group may be frozen again (claim 18; Table 2, row II)."""
+
+    LOCKSTEP = "lockstep"
+    """Every replica that counts has committed."""
+    QUORUM = "quorum"
+    """So many replicas have."""
+    INDEPENDENT = "independent"
+    """One has."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """Volumes that are frozen at one instant (claims 5 and 29).
+
+    ``implicit``: made for one volume by itself, under its name. ``before`` and ``after`` are
+    programs with their arguments, run around the freeze within ``..._ms``; 0: as configured.
+    """
+
+    name: str
+    implicit: bool
+    consistency: str = ""
+    """filesystem or crash; empty: as configured."""
+    policy: Policy = Policy.LOCKSTEP
+    quorum: int = 0
+    before: tuple[str, ...] = ()
+    before_ms: int = 0
+    after: tuple[str, ...] = ()
+    after_ms: int = 0
+    fencing: str = "off"
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorRecord:
-    """A mirror: where a volume goes, how often, and how far it has come."""
+    """A mirror: where a group goes, and how often.
+
+    ``replica_volume`` names the volumes there; ``{volume}`` in it stands for a volume's own name.
+    """
 
     name: str
-    volume: str
+    group_name: str
     peer: str
     replica_volume: str
     state: MirrorState
@@ -136,11 +181,31 @@ class MirrorRecord:
     on_demand: bool
     plaintext: bool
     verify: bool
+    schedule: str = ""
+    rpo_ms: int = 0
+    window: str = ""
+
+    def replica_of(self, volume: str) -> str:
+        """What a volume is called at the replica."""
+        return self.replica_volume.replace("{volume}", volume)
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRecord:
+    """What the replica of a volume has, and what it lacks beyond the layers.
+
+    ``committed_layer`` is the layer device whose image it has; nothing is committed while
+    ``committed_uuid`` is empty.
+    """
+
+    mirror: str
+    volume: str
     committed_uuid: str = ""
     committed_number: int = 0
+    committed_layer: int = -1
     committed_frozen_at: float = 0.0
     lacking: bytes = b""
-    """A serialised set of 4 KiB blocks that the replica lacks beyond the layers."""
+    """A serialised set of 4 KiB blocks."""
     lacking_all: bool = False
     """What it lacks is not known: only a whole copy helps."""
 

@@ -5,20 +5,28 @@ from __future__ import annotations
 import time
 
 from control.chunk_size import DEFAULT_CHUNK
+from control.conductor import Conductor
 from control.copying import generation_message
 from control.events import Event
 from control.live_trace import trace_word
 from control.mirror import MirrorWorker
 from control.outlook import cycle_forecast, forecast_message, pattern_message, room_message
 from control.pool.pool import Pool
-from control.records import CycleRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
+from control.records import (
+    CycleRecord,
+    LayerRecord,
+    LayerState,
+    StandingRecord,
+    VolumeRecord,
+    VolumeState,
+)
 from control.spans import Span
 from control.volume import Volume
 from dm_tables.errors import FrazilError, Kind
 from dm_tables.names import NAME_PREFIX
 from dm_tables.status import Usage
 from dm_tables.units import bytes_to_sectors, sectors_to_bytes
-from proto.frazil.v1 import control_pb2
+from proto.frazil.v1 import control_pb2, replica_pb2
 
 MAPPER = "/dev/mapper"
 RECENT_CYCLES = 50
@@ -64,18 +72,17 @@ def volume_message(volume: Volume, mirrors: list[str]) -> control_pb2.Volume:
     choice = volume.next_chunk()
     message.chunk_bytes, message.chunk_reason = choice.chunk, str(choice)
     message.pattern.CopyFrom(pattern_message(volume))
-    generations = {g.number: g for g in volume.context.journal.generations(volume.name)}
+    generations = {g.layer: g for g in volume.context.journal.generations(volume.name)}
     for layer in volume.context.journal.layers(volume.name):
         part = _layer_message(volume, layer)
-        made = generations.get(layer.sequence + 1)
+        made = generations.get(layer.sequence)
         if made is not None and made.frozen_at is not None:
             part.generation.CopyFrom(generation_message(made))
         message.layers.append(part)
         if layer.state is LayerState.LIVE and part.size_bytes:
             room = room_message(volume, part.used_bytes, part.size_bytes)
             message.room.CopyFrom(room)
-    newest = volume.newest
-    if newest is not None:
+    for newest in volume.images()[:1]:
         message.newest.CopyFrom(generation_message(newest))
     return message
 
@@ -147,7 +154,8 @@ def mirror_message(worker: MirrorWorker) -> control_pb2.Mirror:
     record, now = worker.record, worker.now
     message = control_pb2.Mirror(
         name=record.name,
-        volume=record.volume,
+        volume=record.group_name if worker.group.record.implicit else "",
+        group="" if worker.group.record.implicit else record.group_name,
         peer=record.peer,
         replica_volume=record.replica_volume,
         state=record.state.value,
@@ -158,14 +166,19 @@ def mirror_message(worker: MirrorWorker) -> control_pb2.Mirror:
         plaintext=record.plaintext,
         verify=record.verify,
         health=_health(worker),
-        problem=now.problem or worker.volume.problem,
-        lacking_bytes=worker.lacking_bytes(),
+        problem=now.problem or worker.group.problem,
+        schedule=record.schedule,
+        rpo_ms=record.rpo_ms,
+        window=record.window,
+        counts=worker.counts,
     )
-    if record.committed_uuid:
-        message.committed.number = record.committed_number
-        message.committed.uuid = record.committed_uuid
-        message.committed.frozen_at.FromNanoseconds(int(record.committed_frozen_at * 1e9))
-        message.lag_ms = max(0, int((time.time() - record.committed_frozen_at) * 1000))
+    for volume in worker.group.volumes:
+        message.members.append(_member_message(worker, volume.name))
+    message.lacking_bytes = sum(member.lacking_bytes for member in message.members)
+    standing = worker.committed
+    if standing is not None:
+        message.committed.CopyFrom(_committed_message(standing))
+        message.lag_ms = max(0, int((time.time() - standing.committed_frozen_at) * 1000))
     if now.next_attempt > time.time():
         message.next_attempt.FromNanoseconds(int(now.next_attempt * 1e9))
     if now.cycle is not None:
@@ -183,14 +196,58 @@ def mirror_message(worker: MirrorWorker) -> control_pb2.Mirror:
     return message
 
 
+def _member_message(worker: MirrorWorker, volume: str) -> control_pb2.MirrorMember:
+    standing = worker.context.journal.standing(worker.mirror, volume)
+    message = control_pb2.MirrorMember(
+        volume=volume,
+        replica_volume=worker.record.replica_of(volume),
+        lacking_bytes=worker.lacking_bytes(standing),
+        state="member" if standing.committed_uuid else "joining",
+    )
+    if standing.committed_uuid:
+        message.committed.CopyFrom(_committed_message(standing))
+    return message
+
+
+def _committed_message(standing: StandingRecord) -> replica_pb2.Generation:
+    message = replica_pb2.Generation(number=standing.committed_number, uuid=standing.committed_uuid)
+    message.frozen_at.FromNanoseconds(int(standing.committed_frozen_at * 1e9))
+    return message
+
+
+def group_message(conductor: Conductor, mirrors: list[str]) -> control_pb2.Group:
+    """A group as it stands now."""
+    group, record = conductor.group, conductor.group.record
+    message = control_pb2.Group(
+        name=record.name,
+        volumes=[volume.name for volume in group.volumes],
+        consistency=record.consistency or group.context.config.freeze.consistency,
+        policy=record.policy.value,
+        quorum=record.quorum,
+        mirrors=mirrors,
+        problem=conductor.problem or group.problem,
+        implicit=record.implicit,
+        fencing=record.fencing,
+    )
+    message.hooks.before.extend(record.before)
+    message.hooks.before_ms = record.before_ms
+    message.hooks.after.extend(record.after)
+    message.hooks.after_ms = record.after_ms
+    newest = group.newest()
+    if newest is not None:
+        message.newest.number, message.newest.uuid = newest.number, newest.uuid
+        message.newest.frozen_at.FromNanoseconds(int(newest.frozen_at * 1e9))
+        message.freeze_pause_us = newest.pause_us
+    return message
+
+
 def _health(worker: MirrorWorker) -> str:
     """ERROR where waiting will not help; DEGRADED where it is tried again."""
     if worker.now.problem:
         return "DEGRADED" if worker.now.kind in (Kind.UNAVAILABLE, Kind.EXHAUSTED) else "ERROR"
-    record = worker.record
-    if worker.volume.problem or record.lacking_all or record.lacking:
+    if worker.group.problem or any(one.lacking_all or one.lacking for one in worker.standings):
         return "DEGRADED"
-    newest = worker.context.journal.cycles(record.name, 1)
+    newest = worker.context.journal.cycles(worker.mirror, 1)
     return "ERROR" if newest and newest[0].verified == "differs" else "OK"
 
 

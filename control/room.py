@@ -211,10 +211,7 @@ class RoomKeeper(threading.Thread):
     def _copies_stopped(self, volume: Volume) -> Iterator[None]:
         with ExitStack() as stack:
             for worker in self._workers_of(volume.name):
-                worker.interrupt()
-                while not worker.copying.acquire(timeout=LOOK_SECONDS):
-                    worker.interrupt()
-                stack.callback(worker.copying.release)
+                stack.enter_context(worker.quiet())
             yield
 
     def _has_room(self, volume: Volume) -> bool:

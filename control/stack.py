@@ -1,8 +1,9 @@
 """A stack on device-mapper: a base and an ordered list of layers (figures 2 and 7).
 
 Both ends are one thing. Layer device ``s`` is the resulting source volume of cycle ``s``: a
-snapshot whose origin is layer device ``s - 1`` and whose COW is auxiliary volume ``s``. The
-lowest one is a linear over the contents spans. The head, where there is one, is a linear over
+snapshot whose origin is the layer device below it and whose COW is auxiliary volume ``s``. Only
+the order of sequences counts, not that they follow each other. The lowest layer device, the
+bottom, is a linear over the contents spans. The head, where there is one, is a linear over
 the top one and never changes its name.
 
 Merging the lowest auxiliary volume ends in :meth:`StackDevices.settle`: its layer device
@@ -30,11 +31,15 @@ from dm_tables.units import Bytes, Sectors, bytes_to_sectors
 
 @dataclass(frozen=True, slots=True)
 class StackLayer:
-    """An auxiliary volume in a stack; ``chunk`` in bytes."""
+    """An auxiliary volume in a stack; ``chunk`` in bytes.
+
+    ``size`` is what it covers of the volume, which may have grown since; 0: all of it.
+    """
 
     sequence: int
     object_name: str
     chunk: Bytes
+    size: Bytes = Bytes(0)
 
 
 class StackDevices:
@@ -83,32 +88,53 @@ class StackDevices:
         """A linear over the whole of another device of the stack."""
         return Table.single(self.length, Linear(device.devno, Sectors(0)))
 
-    def snapshot_table(self, layer: StackLayer) -> Table:
-        """Layer device ``layer.sequence``: persistent, with overflow, so that reads go on."""
+    def snapshot_table(self, layer: StackLayer, below: int) -> Table:
+        """Layer device ``layer.sequence``: persistent, with overflow, so that reads go on.
+
+        What the volume grew by since the layer was live is that of the layer device ``below``.
+        """
+        origin = self.layer(below).devno
+        covered = bytes_to_sectors(layer.size) or self.length
         target = Snapshot(
-            origin=self.layer(layer.sequence - 1).devno,
+            origin=origin,
             cow=self.pool.open(layer.object_name).attach(),
             chunk=bytes_to_sectors(layer.chunk),
         )
-        return Table.single(self.length, target)
+        segments = [Segment(Sectors(0), covered, target)]
+        if covered < self.length:
+            grown = Sectors(self.length - covered)
+            segments.append(Segment(covered, grown, Linear(origin, covered)))
+        return Table(tuple(segments))
 
-    def push(self, layer: StackLayer) -> Device:
-        """Make layer device ``layer.sequence`` over the one below it; nothing moves onto it."""
+    def push(self, layer: StackLayer, below: int) -> Device:
+        """Make layer device ``layer.sequence`` over ``below``; nothing moves onto it."""
         device = self.layer(layer.sequence)
-        device.ensure(self.snapshot_table(layer))
+        device.ensure(self.snapshot_table(layer, below))
         return device
 
-    def settle(self, sequence: int) -> None:
-        """Auxiliary volume ``sequence`` is merged: its layer device becomes the spans (7D).
+    def settle(self, bottom: int) -> None:
+        """Auxiliary volume ``bottom`` is merged: its layer device becomes the spans (7D).
+
+        What was below it goes.
 
         :raises DmsetupFailed: the kernel refused; the device goes on as it was.
         """
-        device = self.layer(sequence)
-        wanted = self.spans_table()
-        if not device.matches(wanted):
-            device.swap(wanted)
-        if sequence > 0:
-            self.layer(sequence - 1).remove()
+        self.layer(bottom).ensure(self.spans_table())
+        for sequence in sorted(self._sequences(), reverse=True):
+            if sequence < bottom:
+                self.layer(sequence).remove()
+
+    def _sequences(self) -> list[int]:
+        """The layer devices of this stack that there are."""
+        found = [names.parse_uuid(info.uuid) for info in self.dmsetup.list()]
+        return [
+            identity.number
+            for identity in found
+            if identity is not None
+            and identity.volume == self.uuid
+            and identity.role is names.Role.LAYER
+            and identity.number is not None
+        ]
 
     def assemble(
         self, bottom: int, layers: Sequence[StackLayer], *, head: bool = True, scrub: bool = True
@@ -118,19 +144,16 @@ class StackDevices:
         A store whose layer device is not there yet is scrubbed before the kernel reads it: bytes
         behind its terminator would come back to life otherwise.
         """
-        if self.layer(bottom).exists():
-            self.settle(bottom)
-        else:
-            self.layer(bottom).ensure(self.spans_table())
+        self.settle(bottom)
+        below = bottom
         for layer in layers:
-            if self.layer(layer.sequence).exists():
-                continue
-            if scrub:
-                scrub_store(self.pool.open(layer.object_name).path)
-            self.push(layer)
+            if not self.layer(layer.sequence).exists():
+                if scrub:
+                    scrub_store(self.pool.open(layer.object_name).path)
+                self.push(layer, below)
+            below = layer.sequence
         if head and not self.head.exists():
-            top = layers[-1].sequence if layers else bottom
-            self.head.ensure(self.linear_over(self.layer(top)))
+            self.head.ensure(self.linear_over(self.layer(below)))
 
     def disassemble(self, bottom: int, layers: Sequence[StackLayer]) -> None:
         """Remove every device of the stack, top first; stores and spans stay as they are."""

@@ -11,7 +11,7 @@ import grpc
 from control.blocks import Extent
 from control.context import Context
 from control.limiter import RateLimiter
-from control.records import MirrorRecord
+from control.records import GenerationRecord, MirrorRecord
 from control.store.direct import DirectFile, aligned_buffer, is_zero
 from control.volume import Volume
 from control.wire.channel import connect
@@ -38,8 +38,7 @@ def verify_generation(
     volume: Volume,
     mirror: MirrorRecord,
     context: Context,
-    number: int,
-    generation_uuid: str,
+    generation: GenerationRecord,
     *,
     block_bytes: int = 0,
     limiter: RateLimiter | None = None,
@@ -58,11 +57,13 @@ def verify_generation(
     size = volume.record.size
     found = Verification()
     request = replica_pb2.DigestsRequest(
-        volume=mirror.replica_volume, generation_uuid=generation_uuid, block_bytes=block
+        volume=mirror.replica_of(volume.name),
+        generation_uuid=generation.uuid,
+        block_bytes=block,
     )
     with (
         connect(mirror.peer, context.config.tls, mirror.plaintext) as channel,
-        DirectFile(volume.image(number)) as image,
+        DirectFile(volume.image(generation)) as image,
     ):
         call = replica_pb2_grpc.ReplicaStub(channel).Digests(request)
         try:

@@ -3,120 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from control import cycle
 from control.blocks import BlockSet
 from control.chunk_size import CYCLES, Choice, choose
-from control.context import Context
 from control.forecast import expected_room
 from control.limiter import RateLimiter
 from control.merge import merge
-from control.mounts import mountpoints_of, sync_filesystem
+from control.mounts import mountpoints_of
 from control.needed import needed_blocks
 from control.pattern import Pattern
 from control.pool.presence import check_present
-from control.pool.sizing import full_room, initial_size
-from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord, VolumeState
-from control.stack import StackDevices, StackLayer
+from control.pool.sizing import initial_size
+from control.records import GenerationRecord, LayerRecord, LayerState, VolumeState
+from control.stack import StackLayer
+from control.stacked import Stacked
 from control.store.direct import DirectFile
 from control.store.errors import BlankStore
-from control.store.reader import StoreReader, read_header
+from control.store.reader import read_header
 from control.store.scrub import blank
 from dm_tables.device import Device
-from dm_tables.errors import FrazilError, Precondition, Unavailable
-from dm_tables.status import SnapshotStatus, parse_snapshot
+from dm_tables.errors import FrazilError, Precondition
 from dm_tables.units import Bytes
-from dm_tables.window import FreezePlan, HeadPlan
+from dm_tables.window import HeadPlan
 
 LOOK_BACK = 16
 """Cycles of the history that the next layer follows from."""
 
 
-class Volume:
-    """A volume in use on this host.
-
-    ``tables`` is held while device tables change, so that a merge's swap never falls into a
-    freeze. Copying needs no lock: what is copied is frozen. ``watched`` names the live layer's
-    device where its auxiliary volume could overflow; ``stalled``: the head's writers wait.
-    """
-
-    def __init__(self, record: VolumeRecord, context: Context) -> None:
-        self.name = record.name
-        self.uuid = record.uuid
-        self.context = context
-        self.stack = StackDevices(
-            record.name, record.uuid, record.spans, context.pool, context.dmsetup
-        )
-        self.tables = threading.RLock()
-        self.problem = ""
-        self.stalled = False
-        self.watched = ""
-        self.merged_chunks = (0, 0)
-        self.merging = threading.Lock()
-        self._holding = threading.Lock()
-        self._held: Counter[int] = Counter()
-
-    # What the journal says.
-
-    @property
-    def record(self) -> VolumeRecord:
-        """The volume as journaled."""
-        record = self.context.journal.volume(self.name)
-        if record is None:
-            raise Precondition(f"volume {self.name} is gone")
-        return record
-
-    @property
-    def layers(self) -> list[LayerRecord]:
-        """The auxiliary volumes in the stack, lowest first, without merged ones."""
-        records = self.context.journal.layers(self.name)
-        return [record for record in records if record.state is not LayerState.MERGED]
-
-    @property
-    def top(self) -> int:
-        """The sequence of the layer device that the head stands on."""
-        settled = [r.sequence for r in self.layers if r.state is not LayerState.PREPARED]
-        return max(settled, default=self.record.bottom)
-
-    @property
-    def newest(self) -> GenerationRecord | None:
-        """The newest frozen instant whose image is still there."""
-        bottom = self.record.bottom
-        return next(
-            (
-                generation
-                for generation in self.context.journal.generations(self.name)
-                if generation.frozen_at is not None and generation.number > bottom
-            ),
-            None,
-        )
-
-    def image(self, generation: int) -> Device:
-        """The device that shows a generation: unchanging as long as it is held or newest."""
-        return self.stack.layer(generation - 1)
-
-    def reader(self, layer: LayerRecord) -> StoreReader:
-        """The exception store of a layer; the caller closes it."""
-        path = self.context.pool.open(layer.object_name).path
-        return StoreReader(path, self.record.size, layer.chunk)
-
-    @contextmanager
-    def hold(self, generation: int) -> Iterator[None]:
-        """Keep a generation's image as long as the context lasts."""
-        with self._holding:
-            self._held[generation] += 1
-        try:
-            yield
-        finally:
-            with self._holding:
-                self._held[generation] -= 1
+class Volume(Stacked):
+    """A volume in use on this host: what changes its stack."""
 
     # Bringing up.
 
@@ -141,7 +61,7 @@ class Volume:
             layers = [_in_stack(r) for r in self.layers]
             self.stack.assemble(self.record.bottom, layers, head=wanted)
             if prepared is not None and not booting:
-                self._settle_freeze(prepared, pause_us=0)
+                self.settle_freeze(prepared)
             self.watch_live()
             if self.record.state is VolumeState.CREATING:
                 self.context.journal.set_volume_state(self.name, VolumeState.ACTIVE)
@@ -156,30 +76,46 @@ class Volume:
         return next((r for r in self.layers if r.state is LayerState.PREPARED), None)
 
     def _settle_at_boot(self, prepared: LayerRecord) -> None:
-        """A layer the kernel once activated may hold writes: its freeze counts."""
-        pool = self.context.pool
-        there = prepared.object_name in pool.list()
-        if there and _was_activated(pool.open(prepared.object_name).path):
+        """The freeze counts if all layers of its instant are the kernel's: they may hold writes.
+
+        One that the kernel never saw was not on the stack yet, so no head of the group had moved.
+        """
+        planned = self.generation_of(prepared)
+        parts = self.context.journal.instant(planned.uuid)
+        happened = len(parts) == planned.members and all(map(self._is_on_stack, parts))
+        if happened:
             self.freeze_happened(prepared, time.time(), pause_us=0)
         else:
             self._forget_prepared(prepared)
 
-    def _settle_freeze(self, prepared: LayerRecord, pause_us: int) -> None:
-        """The kernel says whether the head moved onto the prepared layer."""
+    def _is_on_stack(self, part: GenerationRecord) -> bool:
+        """Whether the layer that a freeze pushes, or pushed, was ever activated."""
+        if part.frozen_at is not None:
+            return True
+        name = f"{part.volume}.{part.number}"
+        pool = self.context.pool
+        return name in pool.list() and _was_activated(pool.open(name).path)
+
+    def settle_freeze(self, prepared: LayerRecord) -> bool:
+        """After a freeze that broke off: the kernel says whether the head moved.
+
+        :return: whether it did; else what was prepared is gone.
+        """
         head, layer = self.stack.head, self.stack.layer(prepared.sequence)
         if layer.exists() and head.matches(self.stack.linear_over(layer)):
-            self.freeze_happened(prepared, time.time(), pause_us)
-            return
+            self.freeze_happened(prepared, time.time(), pause_us=0)
+            return True
         self.context.dmsetup.clear(head.name)
         layer.remove()
         self._forget_prepared(prepared)
+        return False
 
     def _forget_prepared(self, prepared: LayerRecord) -> None:
         self.context.tracing.forget(prepared)
         with self.context.journal.transaction():
             planned = self._generation(prepared.sequence)
             if planned is not None:
-                self.context.journal.remove_generation(planned.uuid)
+                self.context.journal.remove_generation(self.name, planned.uuid)
         self._delete_object(prepared)
         self.context.journal.remove_layer(self.name, prepared.sequence)
 
@@ -193,56 +129,33 @@ class Volume:
 
     # Freezing.
 
-    def sync(self) -> None:
-        """Write out a mounted filesystem, with its writers running: the less is left to freeze."""
-        for point in mountpoints_of(self.stack.head):
-            sync_filesystem(point)
+    def prepare(self, number: int, generation_uuid: str, members: int = 1) -> LayerRecord:
+        """Journal the next layer and generation, then allocate the auxiliary volume (206, 220).
 
-    def freeze(self) -> GenerationRecord:
-        """Freeze the volume at an instant; its writes go to a new auxiliary volume from then on.
-
-        :raises PoolFull: there is no room for the auxiliary volume; the head goes on as it was.
-        :raises FreezeFailed: the window failed; the head goes on, on its old table.
+        :param number: the generation's, and the layer's sequence; see :attr:`next_number`.
+        :param members: how many volumes are frozen in this instant.
+        :raises PoolFull: there is no room for it; nothing is left of it.
         """
-        with self.tables:
-            if self.stalled:
-                raise Unavailable(f"writers of {self.name} wait for room", "it is tried again")
-            prepared = self.prepare()
-            try:
-                head = self.stack.head
-                layer = self.push(prepared)
-                self.context.dmsetup.load(head.name, self.stack.linear_over(layer))
-                result = self.context.freezer.freeze(self._window(prepared.sequence - 1))
-            except FrazilError:
-                self._settle_freeze(prepared, pause_us=0)
-                if self.top != prepared.sequence:
-                    raise
-                return self._generation_of(prepared)
-            generation = self.freeze_happened(prepared, result.frozen_at, result.pause_us)
-            self.watch_live()
-            return generation
-
-    def _window(self, top: int) -> FreezePlan:
-        settings = self.context.config.freeze
-        head = self.stack.head
-        return FreezePlan(
-            heads=(HeadPlan(head.name, str(self.stack.layer(top).path), mountpoints_of(head)),),
-            deadline_seconds=settings.deadline,
-            lockfs=settings.consistency == "filesystem",
-        )
-
-    def prepare(self) -> LayerRecord:
-        """Journal the next layer and generation, then allocate the auxiliary volume (206, 220)."""
         journal = self.context.journal
-        sequence = self.top + 1
         choice = self.next_chunk()
         prepared = LayerRecord(
-            self.name, sequence, f"{self.name}.{sequence}", choice.chunk, LayerState.PREPARED
+            self.name,
+            number,
+            f"{self.name}.{number}",
+            choice.chunk,
+            LayerState.PREPARED,
+            self.record.size,
         )
-        self.context.history.explain(self.uuid, sequence, str(choice))
-        parent = self._generation(sequence - 1)
+        self.context.history.explain(self.uuid, number, str(choice))
+        parent = next(iter(journal.generations(self.name)), None)
         planned = GenerationRecord(
-            self.name, sequence, str(uuid.uuid4()), parent.uuid if parent else "", None
+            self.name,
+            number,
+            generation_uuid,
+            parent.uuid if parent else "",
+            None,
+            self.top,
+            members,
         )
         with journal.transaction():
             journal.save_layer(prepared)
@@ -253,6 +166,14 @@ class Volume:
             self._forget_prepared(prepared)
             raise
         return prepared
+
+    def stand_by(self, prepared: LayerRecord) -> HeadPlan:
+        """Make a prepared layer's device, and load the head's table over it: all but the swap."""
+        head = self.stack.head
+        layer = self.push(prepared)
+        self.context.dmsetup.load(head.name, self.stack.linear_over(layer))
+        below = self.stack.layer(self.below(prepared.sequence))
+        return HeadPlan(head.name, str(below.path), mountpoints_of(head))
 
     def next_chunk(self) -> Choice:
         """The chunk size of the next layer, and why."""
@@ -284,7 +205,7 @@ class Volume:
 
     def push(self, prepared: LayerRecord) -> Device:
         """Make the device of a prepared layer."""
-        device = self.stack.push(_in_stack(prepared))
+        device = self.stack.push(_in_stack(prepared), self.below(prepared.sequence))
         self.context.tracing.watch(prepared, device)
         return device
 
@@ -297,7 +218,7 @@ class Volume:
         """
         journal = self.context.journal
         frozen = dataclasses.replace(
-            self._generation_of(prepared), frozen_at=frozen_at, pause_us=pause_us
+            self.generation_of(prepared), frozen_at=frozen_at, pause_us=pause_us
         )
         with journal.transaction():
             for layer in self.layers:
@@ -307,7 +228,7 @@ class Volume:
             journal.save_generation(frozen)
         return frozen
 
-    def _generation_of(self, layer: LayerRecord) -> GenerationRecord:
+    def generation_of(self, layer: LayerRecord) -> GenerationRecord:
         """The generation whose freeze put ``layer`` on the stack."""
         generation = self._generation(layer.sequence)
         if generation is None:
@@ -316,13 +237,22 @@ class Volume:
 
     # Merging.
 
-    def next_merge(self) -> LayerRecord | None:
-        """The layer that may be merged now."""
-        mirrors = [m for m in self.context.journal.mirrors() if m.volume == self.name]
+    def next_merge(self, spare: Collection[str] = ()) -> LayerRecord | None:
+        """The layer that may be merged now.
+
+        :param spare: mirrors for which nothing is kept.
+        """
         with self._holding:
-            held = [number for number, holders in self._held.items() if holders > 0]
-            self._held = Counter({number: self._held[number] for number in held})
-        return cycle.mergeable(self.record.bottom, self.layers, mirrors, held)
+            held = [layer for layer, holders in self._held.items() if holders > 0]
+            self._held = Counter({layer: self._held[layer] for layer in held})
+        journal = self.context.journal
+        group = journal.group_of(self.name)
+        standings = [
+            journal.standing(mirror.name, self.name)
+            for mirror in journal.mirrors()
+            if mirror.group_name == group and mirror.name not in spare
+        ]
+        return cycle.mergeable(self.layers, standings, held)
 
     def merge_lowest(
         self,
@@ -368,7 +298,6 @@ class Volume:
         with self.context.journal.transaction():
             self.journal_merged(layer)
         with self.tables:
-            self.stack.settle(layer.sequence)
             self.drop_merged()
 
     def journal_merged(self, layer: LayerRecord) -> None:
@@ -382,8 +311,7 @@ class Volume:
         for layer in self.context.journal.layers(self.name):
             if layer.state is not LayerState.MERGED:
                 continue
-            device = self.stack.layer(layer.sequence)
-            if device.exists():
+            if self.stack.layer(layer.sequence).exists():
                 self.stack.settle(layer.sequence)
             self._delete_object(layer)
             self.context.tracing.forget(layer)
@@ -392,52 +320,36 @@ class Volume:
     def remember(self, layer: LayerRecord) -> None:
         """Write down, for each mirror that lacks it, what a layer about to be merged changed."""
         journal = self.context.journal
-        lacking = [
-            mirror
-            for mirror in journal.mirrors()
-            if mirror.volume == self.name and cycle.lacks(mirror, layer)
-        ]
+        standings = journal.standings(volume=self.name)
+        lacking = [standing for standing in standings if cycle.lacks(standing, layer)]
         if not lacking:
             return
         traced = self.context.tracing.blocks_of(layer)
         with self.reader(layer) as store:
             changed = needed_blocks(store, traced)
-        for mirror in lacking:
-            total = BlockSet(mirror.lacking)
+        for standing in lacking:
+            total = BlockSet(standing.lacking)
             total.update(changed)
-            journal.change_mirror(mirror.name, lacking=total.serialise())
-
-    # How full.
-
-    def watch_live(self) -> None:
-        """Look anew whether the live auxiliary volume has room for everything."""
-        live = next((r for r in self.layers if r.state is LayerState.LIVE), None)
-        if live is None:
-            self.watched = ""
-            return
-        pool = self.context.pool
-        full = full_room(self.record.size, live.chunk, granularity=pool.granularity)
-        tight = pool.open(live.object_name).size() < full
-        self.watched = str(self.stack.layer(live.sequence).name) if tight else ""
-
-    def layer_status(self, layer: LayerRecord) -> SnapshotStatus:
-        """How full a layer is, as the kernel has it.
-
-        :raises DeviceMissing: the layer has no device.
-        """
-        lines = self.stack.layer(layer.sequence).status()
-        return parse_snapshot(lines[0].text)
+            journal.change_standing(standing.mirror, self.name, lacking=total.serialise())
 
     # Giving back.
 
     def check_removable(self) -> None:
         """:raises Precondition: the head is open, or a mirror still uses the volume."""
-        mirrors = [m.name for m in self.context.journal.mirrors() if m.volume == self.name]
+        journal = self.context.journal
+        group = journal.group_of(self.name)
+        mirrors = [mirror.name for mirror in journal.mirrors() if mirror.group_name == group]
         if mirrors:
             raise Precondition(
                 f"volume {self.name} is mirrored by {', '.join(mirrors)}",
-                f"frazil mirror remove {mirrors[0]}",
+                f"frazil mirror remove {mirrors[0]}"
+                if group == self.name
+                else f"frazil group leave {group} {self.name}",
             )
+        self.check_idle()
+
+    def check_idle(self) -> None:
+        """:raises Precondition: the head is open."""
         info = self.context.dmsetup.info(self.stack.head.name)
         if info is not None and info.open_count:
             places = ", ".join(map(str, mountpoints_of(self.stack.head)))
@@ -464,10 +376,6 @@ class Volume:
             self.context.journal.remove_volume(self.name)
         progress(len(layers), len(layers))
 
-    def size_of_layer(self, sequence: int) -> Bytes:
-        """The size of an auxiliary volume."""
-        return Bytes(self.context.pool.open(f"{self.name}.{sequence}").size())
-
 
 def _was_activated(store: Path) -> bool:
     """Whether the kernel ever made ``store`` a store: only then can it hold writes."""
@@ -480,4 +388,4 @@ def _was_activated(store: Path) -> bool:
 
 
 def _in_stack(record: LayerRecord) -> StackLayer:
-    return StackLayer(record.sequence, record.object_name, record.chunk)
+    return StackLayer(record.sequence, record.object_name, record.chunk, record.size)

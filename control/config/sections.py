@@ -274,6 +274,33 @@ class CopySection(Section, frozen=True):
         ),
     ] = Seconds(60.0)
 
+    keep_layers: Annotated[
+        int,
+        Meta(
+            description="How many layers are kept for a replica that does not come along. Past "
+            "this and the next two limits layers are merged here, and which blocks the replica "
+            "lacks is remembered until it has caught up. 0: no limit.",
+            ge=0,
+            le=64,
+        ),
+    ] = 8
+    keep_size: Annotated[
+        Bytes | None,
+        Meta(
+            description='How much room layers may take that are kept for such a replica; "none": '
+            "no limit.",
+            extra={"text": "size", "none": "none", "least": MIB},
+        ),
+    ] = None
+    keep_age: Annotated[
+        Seconds,
+        Meta(
+            description="How old the oldest layer may be that is kept for such a replica; 0s: no "
+            "limit.",
+            extra={"text": "duration"},
+        ),
+    ] = Seconds(0.0)
+
 
 class VolumeSection(Section, frozen=True):
     """This host's own volumes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from control.records import (
     LayerState,
     MirrorRecord,
     MirrorState,
+    StandingRecord,
     VolumeRecord,
     VolumeState,
 )
@@ -61,7 +61,9 @@ class Source:
             "data", VOLUME_UUID, spans, Bytes(SIZE), Bytes(CHUNK), VolumeState.ACTIVE, 0
         )
         self.journal.add_volume(self.record)
-        self.generations = [GenerationRecord("data", n, _uuid(n), "", 1.0 + n) for n in (1, 2)]
+        self.generations = [
+            GenerationRecord("data", n, _uuid(n), "", 1.0 + n, n - 1) for n in (1, 2)
+        ]
         for record in self.generations:
             self.journal.save_generation(record)
         self.frozen = LayerRecord("data", 1, "data.1", Bytes(CHUNK), LayerState.FROZEN)
@@ -69,15 +71,16 @@ class Source:
         self.skip_same = False
         self.held: list[int] = []
 
-    def image(self, generation: int) -> Path:
-        return self.directory / f"image.{generation}"
+    def image(self, generation: GenerationRecord | int) -> Path:
+        number = generation if isinstance(generation, int) else generation.number
+        return self.directory / f"image.{number}"
 
     def reader(self, record: LayerRecord) -> StoreReader:
         return StoreReader(self.directory / "store", Bytes(SIZE), record.chunk)
 
     @contextmanager
-    def hold(self, generation: int) -> Iterator[None]:
-        self.held.append(generation)
+    def hold(self, layer: int) -> Iterator[None]:
+        self.held.append(layer)
         yield
 
     def blocks_of(self, record: LayerRecord) -> BlockSet | None:
@@ -97,7 +100,10 @@ class Source:
             uuid=VOLUME_UUID,
             record=self.record,
             layers=list(layers),
-            stack=SimpleNamespace(spans=self.record.spans),
+            stack=SimpleNamespace(
+                spans=self.record.spans, layer=lambda number: self.image(number + 1)
+            ),
+            below=lambda sequence: sequence - 1,
             image=self.image,
             reader=self.reader,
             hold=self.hold,
@@ -160,7 +166,8 @@ def first(source: Source, replica: Replica) -> MirrorRecord:
     kind, _ = source.copy(1, mirror, [])
     assert kind is CycleKind.WHOLE
     assert replica.image() == source.layer.before
-    return dataclasses.replace(mirror, committed_uuid=_uuid(1), committed_number=1)
+    source.journal.save_standing(StandingRecord("m", "data", _uuid(1), 1, 0))
+    return mirror
 
 
 def second(source: Source, replica: Replica) -> CopyResult:
@@ -214,7 +221,7 @@ def test_what_was_written_as_it_was_can_stay(
     result = second(source, replica)
     assert replica.image() == source.layer.after
     assert result.changed_bytes == (4 + 16) * BLOCK + 512
-    assert source.held == [1]
+    assert source.held == [0]
 
 
 def test_a_catch_up_brings_blocks_too(source: Source, replica: Replica) -> None:
@@ -222,7 +229,8 @@ def test_a_catch_up_brings_blocks_too(source: Source, replica: Replica) -> None:
     mirror = first(source, replica)
     with source.reader(source.frozen) as store:
         lacking = needed_blocks(store, block_set(source.layer.blocks))
-    kind, result = source.copy(2, dataclasses.replace(mirror, lacking=lacking.serialise()), [])
+    source.journal.change_standing("m", "data", lacking=lacking.serialise())
+    kind, result = source.copy(2, mirror, [])
     assert kind is CycleKind.CATCH_UP
     assert replica.image() == source.layer.after
     assert result.changed_bytes == (4 + 16 + 3) * BLOCK + 512
@@ -241,8 +249,8 @@ def test_a_delta_that_became_a_catch_up_goes_on(source: Source, replica: Replica
     assert incoming is not None
     tally = incoming.tally
     assert tally.runs == 3
-    source.journal.save_checkpoint("m", _uuid(2), tally.runs, 3, tally.digest)
-    mirror = dataclasses.replace(mirror, lacking=lacking.serialise())
+    source.journal.save_checkpoint("m", "data", _uuid(2), (tally.runs, 3, tally.digest))
+    source.journal.change_standing("m", "data", lacking=lacking.serialise())
     kind, _ = source.copy(2, mirror, [])
     assert kind is CycleKind.CATCH_UP
     assert replica.image() == source.layer.after

@@ -9,11 +9,11 @@ import pytest
 from control.config import PoolSection
 from control.forecast import CycleNow, expected_room, fills_in, forecast_cycle
 from control.history import CycleWrites
-from control.outlook import due_in, throughput
+from control.outlook import throughput
 from control.pattern import CHUNKS, Pattern
 from control.pool.sizing import Action, Fill, full_room, initial_size, plan_room
 from control.rates import AVERAGE_SECONDS, Growth, Rates, advance
-from control.records import CycleKind, CycleRecord, MirrorRecord, MirrorState
+from control.records import CycleKind, CycleRecord
 from dm_tables.units import GIB, KIB, MIB, Bytes
 
 CHUNK = Bytes(64 * KIB)
@@ -142,21 +142,6 @@ def test_a_new_one_is_made_as_large_as_expected_up_to_half_of_what_is_free() -> 
     small = Bytes(32 * MIB)
     full = full_room(small, CHUNK)
     assert initial_size(small, CHUNK, free, policy, expected=Bytes(GIB)) == full
-
-
-def mirror(**fields: object) -> MirrorRecord:
-    made = MirrorRecord(
-        "m", "data", "peer:1", "data", MirrorState.RUNNING, 0, 0, False, False, False
-    )
-    return dataclasses.replace(made, committed_frozen_at=100.0, **fields)  # type: ignore[arg-type]
-
-
-def test_when_the_next_freeze_is_due() -> None:
-    assert due_in(mirror(on_demand=True), 110.0, idle=False) is None
-    assert due_in(mirror(interval_ms=30_000), 110.0, idle=False) == 20.0
-    assert due_in(mirror(interval_ms=5_000), 110.0, idle=False) == 0.0
-    assert due_in(mirror(), 110.0, idle=False) == 0.0
-    assert due_in(mirror(), 110.0, idle=True) == 50.0
 
 
 def test_throughput_is_that_of_committed_copies() -> None:

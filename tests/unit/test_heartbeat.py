@@ -40,8 +40,9 @@ class FakeHost:
     def volume(self, name: str) -> Any:
         return self.volumes()[0]
 
-    def workers(self) -> list[Any]:
-        return []
+    @property
+    def roster(self) -> Any:
+        return SimpleNamespace(workers=list)
 
     def assemble(self, volume: Any) -> None:
         if self.ready:

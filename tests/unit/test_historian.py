@@ -15,16 +15,22 @@ from control.context import Context
 from control.heatmap import heat_map
 from control.historian import Historian
 from control.history import History
-from control.mirror import MirrorWorker
+from control.mirror import FOREVER, MirrorWorker
 from control.outlook import cycle_forecast, pattern_message, room_message
 from control.pattern import REGIONS, Pattern
 from control.rates import Rates
-from control.records import GenerationRecord, LayerRecord, LayerState, MirrorState, VolumeRecord
+from control.records import (
+    GenerationRecord,
+    LayerRecord,
+    LayerState,
+    MirrorRecord,
+    MirrorState,
+    VolumeRecord,
+)
 from control.store.reader import StoreReader
 from control.volume import Volume
 from dm_tables.errors import Precondition
 from dm_tables.units import KIB, MIB, Bytes
-from tests.unit.test_forecast import mirror
 from tests.unit.test_trace import CHUNK, DEVNO, SIZE, Host, blocks
 from tests.unit.test_trace_tracer import ready, serving
 
@@ -73,7 +79,7 @@ class FakeVolume:
     def freezes(self, number: int, at: float) -> None:
         """Generation ``number`` is frozen at a time."""
         self.host.journal.save_generation(
-            GenerationRecord("data", number, f"uuid-{number}", "", at)
+            GenerationRecord("data", number, f"uuid-{number}", "", at, number - 1)
         )
 
     @property
@@ -200,10 +206,23 @@ def test_room_is_foretold_where_it_may_be_short(volume: FakeVolume) -> None:
     assert tight.pool_full_seconds == 81.0
 
 
-def test_a_mirror_that_does_not_run_has_no_forecast(host: Host, volume: FakeVolume) -> None:
-    worker = SimpleNamespace(
-        record=mirror(on_demand=True), volume=volume, now=SimpleNamespace(progress=None)
+def worker_of(volume: FakeVolume, due: float, progress: object = None) -> SimpleNamespace:
+    """A mirror's worker, as far as a forecast looks at it."""
+    record = MirrorRecord(
+        "m", "data", "p:1", "data", MirrorState.RUNNING, 0, 0, False, False, False
     )
+    return SimpleNamespace(
+        record=record,
+        committed=None,
+        context=volume.context,
+        group=SimpleNamespace(volumes=[volume], size=lambda: SIZE),
+        now=SimpleNamespace(progress=progress),
+        due_in=lambda _record, *, idle: due,
+    )
+
+
+def test_a_mirror_that_does_not_run_has_no_forecast(host: Host, volume: FakeVolume) -> None:
+    worker = worker_of(volume, due=FOREVER)
     running = cycle_forecast(cast(MirrorWorker, worker))
     assert running is not None and running.freeze_in is None
     worker.record = replace(worker.record, state=MirrorState.PAUSED)
@@ -218,7 +237,7 @@ def test_the_forecast_goes_on_from_the_last_look(host: Host, volume: FakeVolume)
     volume.rates.look("data", 3, 0, now - 1.0)
     volume.rates.look("data", 3, 10 * MIB, now)
     progress = SimpleNamespace(total=30 * MIB, done=10 * MIB, rate=2.0 * MIB)
-    worker = SimpleNamespace(record=mirror(), volume=volume, now=SimpleNamespace(progress=progress))
+    worker = worker_of(volume, due=0.0, progress=progress)
     found = cycle_forecast(cast(MirrorWorker, worker))
     assert found is not None
     assert found.freeze_in == found.commit_in == 10.0

@@ -25,6 +25,7 @@ from control.records import (
     LayerState,
     MirrorRecord,
     MirrorState,
+    StandingRecord,
     VolumeRecord,
     VolumeState,
 )
@@ -76,8 +77,8 @@ class Source:
         for number, image in enumerate(self.images, 1):
             (folder / f"image-{number}").write_bytes(image)
 
-    def image(self, generation: int) -> Path:
-        return self.folder / f"image-{generation}"
+    def image(self, generation: GenerationRecord) -> Path:
+        return self.folder / f"image-{generation.number}"
 
     def reader(self, layer: LayerRecord) -> StoreReader:
         return StoreReader(self.folder / layer.object_name, SIZE, layer.chunk)
@@ -85,20 +86,20 @@ class Source:
     def delta(self, committed: int, number: int, stack: ExitStack, lacking: bytes = b"") -> Delta:
         """What a cycle sends from generation ``committed`` to ``number``."""
         state = MirrorState.RUNNING
-        mirror = MirrorRecord(
-            "m", "data", "p:1", "data", state, 0, 0, False, False, False,
-            f"uuid-{committed}" if committed else "", committed, 0.0, lacking,
-        )  # fmt: skip
-        generation = GenerationRecord("data", number, f"uuid-{number}", "", 1.0)
+        mirror = MirrorRecord("m", "data", "p:1", "data", state, 0, 0, False, False, False)
+        uuid = f"uuid-{committed}" if committed else ""
+        standing = StandingRecord("m", "data", uuid, committed, committed - 1, 0.0, lacking)
+        generation = GenerationRecord("data", number, f"uuid-{number}", "", 1.0, number - 1)
+        journal = SimpleNamespace(standing=lambda _mirror, _volume: standing)
         copier = Copier(
-            cast(Context, UNTRACED),
+            cast(Context, SimpleNamespace(**vars(UNTRACED), journal=journal)),
             cast(Volume, self),
             mirror,
             generation,
             limiter=RateLimiter(),
             cancel=threading.Event(),
         )
-        assert copier.plan == cycle.plan_delta(mirror, generation, self.layers)
+        assert copier.plan == cycle.plan_delta(standing, generation, self.layers)
         return copier._delta(stack)
 
 

@@ -1,0 +1,104 @@
+"""The conductor of a group: decides when it is frozen, and freezes it (figure 8; claim 18)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from control.context import Context
+from control.cycle import NEVER, freeze_in
+from control.group import Group
+from control.mirror import FOREVER, IDLE_POLL_SECONDS, MirrorWorker
+from dm_tables.errors import FrazilError
+
+log = logging.getLogger("frazil.group")
+
+
+class Conductor(threading.Thread):
+    """One thread a group. It sleeps until a mirror is due, or has committed.
+
+    :param workers: gives the workers of the group's mirrors.
+    """
+
+    def __init__(
+        self, group: Group, context: Context, workers: Callable[[], Sequence[MirrorWorker]]
+    ) -> None:
+        super().__init__(name=f"group {group.name}", daemon=True)
+        self.group = group
+        self.problem = ""
+        self.freezing = threading.Lock()
+        self._context = context
+        self._workers = workers
+        self._wanted = threading.Event()
+        self._stopping = False
+        self._attempts = 0
+
+    def wake(self) -> None:
+        """Something changed: look again."""
+        self._attempts = 0
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End the thread; a freeze under way ends first."""
+        self._stopping = True
+        self._wanted.set()
+
+    def run(self) -> None:
+        """Look, freeze when due, and sleep until the next look."""
+        while not self._stopping:
+            self._wanted.clear()
+            try:
+                wait = self._step()
+                self._attempts = 0
+            except FrazilError as error:
+                wait = self._failed(error)
+            except Exception as error:
+                log.exception("group %s", self.group.name)
+                wait = self._failed(FrazilError(f"internal error: {error!r}"))
+            if wait > 0:
+                self._wanted.wait(wait)
+
+    def _failed(self, error: FrazilError) -> float:
+        self._attempts += 1
+        settings = self._context.config.copy
+        self.problem = str(error)
+        for worker in self._workers():
+            worker.report(error)
+        return min(settings.retry_longest, settings.retry_first * 2.0 ** min(self._attempts, 20))
+
+    def _step(self) -> float:
+        """Freeze if it is due. :return: how many seconds to wait before the next look."""
+        with self.freezing:
+            newest = self.group.newest()
+            seen = [(worker, worker.readiness(newest)) for worker in self._workers()]
+            running = [(worker, view) for worker, view in seen if view is not None]
+            if not running:
+                return FOREVER
+            record = self.group.record
+            wait = freeze_in(record.policy, record.quorum, [view for _, view in running])
+            if wait > 0:
+                # Who counts changes with time, and tells nobody.
+                return IDLE_POLL_SECONDS if wait == NEVER else min(wait, FOREVER)
+            waiting = [worker for worker, view in running if not view.pending]
+            for worker in waiting:
+                worker.enter("freezing")
+            self._freeze()
+        for worker, _ in running:
+            worker.look()
+        return 0.0
+
+    def _freeze(self) -> None:
+        self.group.sync()
+        instant = self.group.freeze()
+        self.problem = ""
+        for volume in self.group.volumes:
+            self._context.tracing.collect(volume.name)
+        self._context.events.add(
+            "info",
+            self.group.name,
+            "frozen",
+            f"generation {instant.number} frozen in {instant.pause_us / 1000:.1f} ms",
+            generation=instant.number,
+            pause_us=instant.pause_us,
+        )

@@ -1,0 +1,169 @@
+"""A group: volumes that are frozen at one instant (claims 5 and 29; Table 2, rows III to VI)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from control.context import Context
+from control.mounts import mountpoints_of, sync_filesystem
+from control.records import GenerationRecord, GroupRecord, LayerRecord, LayerState
+from control.volume import Volume
+from dm_tables.errors import FrazilError, Precondition, Unavailable
+from dm_tables.status import Usage
+from dm_tables.units import bytes_to_sectors
+from dm_tables.window import FreezePlan, HeadPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A frozen instant of a group: one generation of each member, with one number and UUID."""
+
+    number: int
+    uuid: str
+    frozen_at: float
+    pause_us: int
+    parts: dict[str, GenerationRecord]
+    """By volume."""
+
+    @staticmethod
+    def of(parts: Sequence[GenerationRecord]) -> Instant:
+        """From its parts, at least one."""
+        first = parts[0]
+        return Instant(
+            first.number,
+            first.uuid,
+            max(part.frozen_at or 0.0 for part in parts),
+            max(part.pause_us for part in parts),
+            {part.volume: part for part in parts},
+        )
+
+
+class Group:
+    """The volumes of a group, in the order of their names. Its members change between cycles."""
+
+    def __init__(self, name: str, context: Context, volumes: Sequence[Volume]) -> None:
+        self.name = name
+        self.context = context
+        self.volumes: tuple[Volume, ...] = ()
+        self.set_volumes(volumes)
+
+    def set_volumes(self, volumes: Sequence[Volume]) -> None:
+        """Who belongs to it from now on; what is under way ends with those it began with."""
+        self.volumes = tuple(sorted(volumes, key=lambda volume: volume.name))
+
+    @property
+    def record(self) -> GroupRecord:
+        """The group as journaled."""
+        record = self.context.journal.group(self.name)
+        if record is None:
+            raise Precondition(f"group {self.name} is gone")
+        return record
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with one of its volumes."""
+        return next((volume.problem for volume in self.volumes if volume.problem), "")
+
+    @property
+    def next_number(self) -> int:
+        """The lowest number that the next instant may have."""
+        return max((volume.next_number for volume in self.volumes), default=1)
+
+    def size(self) -> int:
+        """Bytes of all its volumes."""
+        return sum(volume.record.size for volume in self.volumes)
+
+    def instants(self) -> list[Instant]:
+        """The instants of which every member's image is there, newest first."""
+        if not self.volumes:
+            return []
+        images = [
+            {generation.uuid: generation for generation in volume.images()}
+            for volume in self.volumes
+        ]
+        return [
+            Instant.of([others[found] for others in images])
+            for found in images[0]
+            if all(found in others for others in images)
+        ]
+
+    def newest(self) -> Instant | None:
+        """The newest of them."""
+        return next(iter(self.instants()), None)
+
+    def written(self) -> bool:
+        """Whether anything was written since the last freeze."""
+        return any(_written(volume) for volume in self.volumes)
+
+    def layers_at_most(self) -> int:
+        """How high the highest stack is."""
+        return max((len(volume.layers) for volume in self.volumes), default=0)
+
+    def sync(self) -> None:
+        """Write out mounted filesystems, with their writers running: the less is left to freeze."""
+        for volume in self.volumes:
+            for point in mountpoints_of(volume.stack.head):
+                sync_filesystem(point)
+
+    def freeze(self) -> Instant:
+        """Freeze all members at one instant; their writes go to new auxiliary volumes from then on.
+
+        All heads are suspended before the first one is let go, so no write that was begun after
+        another one had ended is without it.
+
+        :raises PoolFull: there is no room for the auxiliary volumes; all heads go on as they were.
+        :raises FreezeFailed: the window failed; all heads go on, on their old tables.
+        """
+        if not self.volumes:
+            raise Precondition(f"group {self.name} has no volumes", "frazil group add")
+        with self._tables():
+            number, generation_uuid = self.next_number, str(uuid.uuid4())
+            prepared: list[tuple[Volume, LayerRecord]] = []
+            try:
+                for volume in self.volumes:
+                    layer = volume.prepare(number, generation_uuid, len(self.volumes))
+                    prepared.append((volume, layer))
+                heads = tuple(volume.stand_by(layer) for volume, layer in prepared)
+                result = self.context.freezer.freeze(self._plan(heads))
+            except FrazilError:
+                moved = [volume.settle_freeze(layer) for volume, layer in prepared]
+                if not moved or not all(moved):
+                    raise
+            else:
+                with self.context.journal.transaction():
+                    for volume, layer in prepared:
+                        volume.freeze_happened(layer, result.frozen_at, result.pause_us)
+            for volume in self.volumes:
+                volume.watch_live()
+            return Instant.of(self.context.journal.instant(generation_uuid))
+
+    @contextmanager
+    def _tables(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for volume in self.volumes:
+                stack.enter_context(volume.tables)
+                if volume.stalled:
+                    raise Unavailable(
+                        f"writers of {volume.name} wait for room", "it is tried again"
+                    )
+            yield
+
+    def _plan(self, heads: tuple[HeadPlan, ...]) -> FreezePlan:
+        settings = self.context.config.freeze
+        consistency = self.record.consistency or settings.consistency
+        return FreezePlan(
+            heads=heads,
+            deadline_seconds=settings.deadline,
+            lockfs=consistency == "filesystem",
+        )
+
+
+def _written(volume: Volume) -> bool:
+    live = next((r for r in volume.layers if r.state is LayerState.LIVE), None)
+    if live is None:
+        return True
+    status = volume.layer_status(live)
+    return not isinstance(status, Usage) or status.exceptions(bytes_to_sectors(live.chunk)) > 0

@@ -1,0 +1,371 @@
+"""The groups and mirrors of a host, and the threads that keep them going."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+from control.conductor import Conductor
+from control.context import Context
+from control.group import Group
+from control.mirror import MirrorWorker
+from control.records import GroupRecord, MirrorRecord, MirrorState, Policy
+from control.volume import Volume
+from dm_tables.errors import Exists, NotFound, Precondition, Usage
+from dm_tables.names import volume_name
+
+CONSISTENCIES = ("", "filesystem", "crash")
+FENCINGS = ("off", "peer")
+
+
+class Roster:
+    """Every group with its conductor, every mirror with its worker.
+
+    :param volume: gives a volume by name. :param committed: called when a replica has an instant.
+    """
+
+    def __init__(
+        self, context: Context, volume: Callable[[str], Volume], committed: Callable[[], None]
+    ) -> None:
+        self.context = context
+        self._volume = volume
+        self._wake_merger = committed
+        self._lock = threading.RLock()
+        self._conductors: dict[str, Conductor] = {}
+        self._workers: dict[str, MirrorWorker] = {}
+
+    # Coming and going.
+
+    def start(self) -> None:
+        """Take up what is journaled."""
+        with self._lock:
+            for record in self.context.journal.groups():
+                self._start_group(record.name)
+            for mirror in self.context.journal.mirrors():
+                self._start_worker(mirror)
+
+    def stop(self) -> None:
+        """End all threads; devices and heads stay."""
+        threads: list[MirrorWorker | Conductor] = [*self.workers(), *self._conductors.values()]
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(10)
+
+    def at_work(self) -> bool:
+        """Whether every thread that must run does."""
+        return all(one.is_alive() for one in (*self.workers(), *self._conductors.values()))
+
+    def _start_group(self, name: str) -> Conductor:
+        volumes = [self._volume(member) for member in self.context.journal.members(name)]
+        group = Group(name, self.context, volumes)
+        conductor = Conductor(group, self.context, lambda: self.workers_in(name))
+        self._conductors[name] = conductor
+        conductor.start()
+        return conductor
+
+    def _start_worker(self, record: MirrorRecord) -> MirrorWorker:
+        conductor = self._conductors[record.group_name]
+
+        def committed() -> None:
+            self._wake_merger()
+            conductor.wake()
+
+        worker = MirrorWorker(record.name, conductor.group, self.context, committed)
+        self._workers[record.name] = worker
+        worker.start()
+        conductor.wake()
+        return worker
+
+    # Groups.
+
+    def conductors(self) -> list[Conductor]:
+        """Every group's, by name."""
+        with self._lock:
+            return [self._conductors[name] for name in sorted(self._conductors)]
+
+    def conductor(self, name: str) -> Conductor:
+        """:raises NotFound: there is no group of that name."""
+        with self._lock:
+            if name not in self._conductors:
+                known = ", ".join(sorted(self._conductors)) or "none yet"
+                raise NotFound(f"there is no group {name!r}", f"there are: {known}")
+            return self._conductors[name]
+
+    def conductor_of(self, volume: str) -> Conductor:
+        """That of a volume's group."""
+        return self.conductor(self.context.journal.group_of(volume))
+
+    def check_free(self, name: str) -> None:
+        """:raises Exists: a group or a volume has the name."""
+        if self.context.journal.volume(name) is not None:
+            raise Exists(f"there is already a volume {name}", "give the group another name")
+        if self.context.journal.group(name) is not None:
+            raise Exists(f"there is already a group {name}", "see frazil group list")
+
+    def create_group(self, record: GroupRecord, volumes: Sequence[str]) -> Conductor:
+        """Make a group of volumes that are not mirrored by themselves.
+
+        :raises Usage: a volume twice, none, or a setting that is none.
+        :raises Exists: the name is taken. :raises Precondition: see :meth:`_check_joinable`.
+        """
+        with self._lock:
+            volume_name(record.name)
+            self.check_free(record.name)
+            check_settings(record)
+            if not volumes:
+                raise Usage("a group needs at least one volume", "frazil volume list")
+            self._check_joinable(record.name, volumes)
+            with self.context.journal.transaction():
+                self.context.journal.save_group(record)
+                self._take_in(record.name, volumes)
+            self.context.events.add("info", record.name, "created", f"group of {len(volumes)}")
+            return self._start_group(record.name)
+
+    def change_group(
+        self, record: GroupRecord, add: Sequence[str], remove: Sequence[str]
+    ) -> Conductor:
+        """Change a group's settings and members, between two cycles.
+
+        :raises Usage, Precondition: as :meth:`create_group`; nothing was changed.
+        """
+        conductor = self.conductor(record.name)
+        with self._lock, conductor.freezing:
+            check_settings(record)
+            members = self.context.journal.members(record.name)
+            for name in remove:
+                if name not in members:
+                    raise Precondition(f"volume {name} is not in group {record.name}")
+            if record.implicit and (add or remove):
+                raise Precondition(
+                    f"{record.name} is a volume by itself",
+                    "make a group of it: frazil group create NAME VOLUME...",
+                )
+            self._check_joinable(record.name, add)
+            if not set(members) - set(remove) | set(add):
+                raise Precondition(
+                    f"group {record.name} would have no volumes", "frazil group remove"
+                )
+            with self.context.journal.transaction():
+                self.context.journal.save_group(record)
+                self._take_in(record.name, add)
+                self._let_go(record.name, remove)
+            self._refresh(record.name)
+        conductor.wake()
+        return conductor
+
+    def remove_group(self, name: str) -> None:
+        """Its volumes are by themselves again.
+
+        :raises Precondition: it is mirrored, or a volume's own.
+        """
+        conductor = self.conductor(name)
+        with self._lock:
+            record = conductor.group.record
+            if record.implicit:
+                raise Precondition(
+                    f"{name} is a volume by itself, not a group", "frazil volume remove"
+                )
+            mirrors = self.workers_in(name)
+            if mirrors:
+                raise Precondition(
+                    f"group {name} is mirrored by {mirrors[0].mirror}",
+                    f"frazil mirror remove {mirrors[0].mirror}",
+                )
+            conductor.stop()
+            conductor.join(30)
+            with self.context.journal.transaction():
+                self._let_go(name, self.context.journal.members(name))
+                self.context.journal.remove_group(name)
+            del self._conductors[name]
+            self.context.events.add("info", name, "removed", "its volumes are by themselves")
+
+    def add_volume(self, name: str) -> None:
+        """A new volume is a group by itself."""
+        with self._lock:
+            self._start_group(name)
+
+    def drop_volume(self, name: str) -> None:
+        """A volume that is gone leaves its group."""
+        with self._lock:
+            conductor = self._conductors.pop(name, None)
+            if conductor is not None:
+                conductor.stop()
+            for other in self._conductors:
+                self._refresh(other)
+
+    def _check_joinable(self, group: str, volumes: Sequence[str]) -> None:
+        twice = {name for name in volumes if volumes.count(name) > 1}
+        if twice:
+            raise Usage(f"volume {min(twice)} is named twice")
+        for name in volumes:
+            self._volume(name)
+            now = self.context.journal.group_of(name)
+            if now == group:
+                raise Precondition(f"volume {name} is in group {group} already")
+            if now != name:
+                raise Precondition(
+                    f"volume {name} is in group {now}", f"frazil group leave {now} {name}"
+                )
+            mirrors = self.workers_in(name)
+            if mirrors:
+                raise Precondition(
+                    f"volume {name} is mirrored by itself, by {mirrors[0].mirror}",
+                    f"frazil mirror remove {mirrors[0].mirror}; the group's mirror goes on from "
+                    "what its replica has",
+                )
+
+    def _take_in(self, group: str, volumes: Iterable[str]) -> None:
+        for name in volumes:
+            self.context.journal.set_member(name, group)
+            self.context.journal.remove_group(name)
+            own = self._conductors.pop(name, None)
+            if own is not None:
+                own.stop()
+
+    def _let_go(self, group: str, volumes: Iterable[str]) -> None:
+        journal = self.context.journal
+        mirrors = [mirror.name for mirror in journal.mirrors() if mirror.group_name == group]
+        for name in volumes:
+            journal.save_group(GroupRecord(name, implicit=True))
+            journal.set_member(name, name)
+            for mirror in mirrors:
+                journal.remove_standing(mirror, name)
+            self._start_group(name)
+
+    def _refresh(self, group: str) -> None:
+        members = self.context.journal.members(group)
+        self._conductors[group].group.set_volumes([self._volume(name) for name in members])
+
+    # Mirrors.
+
+    def workers(self) -> list[MirrorWorker]:
+        """Every mirror's worker, by name."""
+        with self._lock:
+            return [self._workers[name] for name in sorted(self._workers)]
+
+    def workers_in(self, group: str) -> list[MirrorWorker]:
+        """The workers of a group's mirrors."""
+        return [worker for worker in self.workers() if worker.group.name == group]
+
+    def workers_of(self, volume: str) -> list[MirrorWorker]:
+        """The workers of the mirrors of a volume's group."""
+        return self.workers_in(self.context.journal.group_of(volume))
+
+    def worker(self, name: str) -> MirrorWorker:
+        """:raises NotFound: there is no mirror of that name."""
+        with self._lock:
+            if name not in self._workers:
+                known = ", ".join(sorted(self._workers)) or "none yet"
+                raise NotFound(f"there is no mirror {name!r}", f"there are: {known}")
+            return self._workers[name]
+
+    def create_mirror(self, record: MirrorRecord) -> MirrorWorker:
+        """Write a mirror down, and start it if its state says so.
+
+        :raises Exists: there is one of that name, or one that writes the same replica.
+        :raises NotFound: there is no such group. :raises Usage: its replicas share a name.
+        """
+        with self._lock:
+            if record.name in self._workers:
+                raise Exists(f"there is already a mirror {record.name}", "see frazil mirror list")
+            group = self.conductor(record.group_name).group
+            names = {record.replica_of(volume.name) for volume in group.volumes}
+            if len(names) < len(group.volumes):
+                raise Usage(
+                    f"the volumes of group {group.name} cannot all be {record.replica_volume} "
+                    "at the replica",
+                    "write {volume} where each one's own name belongs",
+                )
+            self._check_other_mirrors(record, names)
+            self.context.journal.save_mirror(record)
+            return self._start_worker(record)
+
+    def _check_other_mirrors(self, record: MirrorRecord, names: set[str]) -> None:
+        for other in self.workers():
+            known = other.record
+            theirs = {known.replica_of(volume.name) for volume in other.group.volumes}
+            same = sorted(names & theirs)
+            if known.peer == record.peer and same:
+                raise Exists(
+                    f"mirror {known.name} writes {same[0]} at {known.peer} already",
+                    f"frazil mirror remove {known.name}, or another --replica-name",
+                )
+
+    def set_mirror_state(self, name: str, state: MirrorState, *, now: bool = False) -> MirrorWorker:
+        """Start, pause or break a mirror; doing it twice is the same as once.
+
+        ``now`` stops a running copy where it is instead of finishing it.
+        """
+        worker = self.worker(name)
+        was = worker.record.state
+        if state is MirrorState.BREAKING and was is not MirrorState.RUNNING:
+            state = was if was is MirrorState.BREAKING else MirrorState.BROKEN
+        if was is not state:
+            self.context.journal.change_mirror(name, state=state)
+            self.context.events.add("info", name, state.value, f"the mirror is {state.value}")
+        if now or state is MirrorState.PAUSED:
+            worker.interrupt()
+        else:
+            worker.wake()
+        self.conductor(worker.group.name).wake()
+        return worker
+
+    def start_mirror(self, name: str, *, whole: bool) -> MirrorWorker:
+        """Let a mirror run; ``whole``: with a whole copy first."""
+        if whole:
+            worker = self.worker(name)
+            with worker.quiet():
+                for volume in worker.group.volumes:
+                    self.context.journal.change_standing(name, volume.name, lacking_all=True)
+        return self.set_mirror_state(name, MirrorState.RUNNING)
+
+    def ask(self, name: str) -> int:
+        """Start a cycle of a mirror now. :return: the number its generation has at least."""
+        worker = self.worker(name)
+        number = worker.ask()
+        self.conductor(worker.group.name).wake()
+        return number
+
+    def change_mirror(self, name: str, **fields: object) -> MirrorWorker:
+        """Change a mirror's settings; they hold at once, the rate also for a running copy."""
+        worker = self.worker(name)
+        record = self.context.journal.change_mirror(name, **fields)
+        worker.limiter.set_rate(record.rate_bytes or self.context.config.copy.rate)
+        if "peer" in fields:
+            worker.interrupt()
+        worker.wake()
+        self.conductor(worker.group.name).wake()
+        return worker
+
+    def remove_mirror(self, name: str) -> None:
+        """End a mirror and forget it; the replica keeps what it has."""
+        worker = self.worker(name)
+        worker.stop()
+        worker.join(30)
+        with self._lock:
+            self.context.journal.remove_mirror(name)
+            self._workers.pop(name, None)
+        self.context.events.add("info", name, "removed", "the replica keeps what it has")
+        self._wake_merger()
+        self.conductor(worker.group.name).wake()
+
+
+def check_settings(record: GroupRecord) -> None:
+    """:raises Usage: a setting of a group cannot be."""
+    if record.consistency not in CONSISTENCIES:
+        raise Usage(f"{record.consistency!r} is no consistency", "filesystem or crash")
+    if record.fencing not in FENCINGS:
+        raise Usage(f"{record.fencing!r} is no kind of fencing", "off or peer")
+    if (record.policy is Policy.QUORUM) != (record.quorum > 0):
+        raise Usage("the policy quorum needs a number of replicas", "--policy quorum=2")
+
+
+def policy_of(text: str) -> Policy:
+    """:raises Usage: there is no such policy."""
+    try:
+        return Policy(text or Policy.LOCKSTEP)
+    except ValueError:
+        known = ", ".join(policy.value for policy in Policy)
+        raise Usage(f"{text!r} is no policy", f"there are: {known}") from None

@@ -1,0 +1,130 @@
+"""A volume's stack as journal and kernel have it: nothing is changed here."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from control.context import Context
+from control.pool.sizing import full_room
+from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord
+from control.stack import StackDevices
+from control.store.reader import StoreReader
+from dm_tables.device import Device
+from dm_tables.errors import Precondition
+from dm_tables.status import SnapshotStatus, parse_snapshot
+from dm_tables.units import Bytes
+
+
+class Stacked:
+    """A volume in use on this host.
+
+    ``tables`` is held while device tables change, so that a merge's swap never falls into a
+    freeze. Copying needs no lock: what is copied is frozen. ``watched`` names the live layer's
+    device where its auxiliary volume could overflow; ``stalled``: the head's writers wait.
+    """
+
+    def __init__(self, record: VolumeRecord, context: Context) -> None:
+        self.name = record.name
+        self.uuid = record.uuid
+        self.context = context
+        self.stack = StackDevices(
+            record.name, record.uuid, record.spans, context.pool, context.dmsetup
+        )
+        self.tables = threading.RLock()
+        self.problem = ""
+        self.stalled = False
+        self.watched = ""
+        self.merged_chunks = (0, 0)
+        self.merging = threading.Lock()
+        self._holding = threading.Lock()
+        self._held: Counter[int] = Counter()
+
+    # What the journal says.
+
+    @property
+    def record(self) -> VolumeRecord:
+        """The volume as journaled."""
+        record = self.context.journal.volume(self.name)
+        if record is None:
+            raise Precondition(f"volume {self.name} is gone")
+        return record
+
+    @property
+    def layers(self) -> list[LayerRecord]:
+        """The auxiliary volumes in the stack, lowest first, without merged ones."""
+        records = self.context.journal.layers(self.name)
+        return [record for record in records if record.state is not LayerState.MERGED]
+
+    @property
+    def top(self) -> int:
+        """The sequence of the layer device that the head stands on."""
+        settled = [r.sequence for r in self.layers if r.state is not LayerState.PREPARED]
+        return max(settled, default=self.record.bottom)
+
+    @property
+    def next_number(self) -> int:
+        """The lowest number that the next generation may have."""
+        newest = next(iter(self.context.journal.generations(self.name)), None)
+        return max(self.top, newest.number if newest is not None else 0) + 1
+
+    def below(self, sequence: int) -> int:
+        """The layer device that the one of ``sequence`` stands on."""
+        lower = [r.sequence for r in self.layers if r.sequence < sequence]
+        return max(lower, default=self.record.bottom)
+
+    def images(self) -> list[GenerationRecord]:
+        """The frozen instants whose image is there, newest first."""
+        devices = {self.record.bottom, *(layer.sequence for layer in self.layers)}
+        return [
+            generation
+            for generation in self.context.journal.generations(self.name)
+            if generation.frozen_at is not None and generation.layer in devices
+        ]
+
+    def image(self, generation: GenerationRecord) -> Device:
+        """The device that shows a generation: unchanging as long as it is held or newest."""
+        return self.stack.layer(generation.layer)
+
+    def reader(self, layer: LayerRecord) -> StoreReader:
+        """The exception store of a layer; the caller closes it."""
+        path = self.context.pool.open(layer.object_name).path
+        return StoreReader(path, self.record.size, layer.chunk)
+
+    @contextmanager
+    def hold(self, layer: int) -> Iterator[None]:
+        """Keep the image of a layer device as long as the context lasts."""
+        with self._holding:
+            self._held[layer] += 1
+        try:
+            yield
+        finally:
+            with self._holding:
+                self._held[layer] -= 1
+
+    # How full.
+
+    def watch_live(self) -> None:
+        """Look anew whether the live auxiliary volume has room for everything."""
+        live = next((r for r in self.layers if r.state is LayerState.LIVE), None)
+        if live is None:
+            self.watched = ""
+            return
+        pool = self.context.pool
+        full = full_room(self.record.size, live.chunk, granularity=pool.granularity)
+        tight = pool.open(live.object_name).size() < full
+        self.watched = str(self.stack.layer(live.sequence).name) if tight else ""
+
+    def layer_status(self, layer: LayerRecord) -> SnapshotStatus:
+        """How full a layer is, as the kernel has it.
+
+        :raises DeviceMissing: the layer has no device.
+        """
+        lines = self.stack.layer(layer.sequence).status()
+        return parse_snapshot(lines[0].text)
+
+    def size_of_layer(self, layer: LayerRecord) -> Bytes:
+        """The size of an auxiliary volume."""
+        return Bytes(self.context.pool.open(layer.object_name).size())
