@@ -10,10 +10,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from control.cli.manual import manual
 from control.cli.schema import as_dict, iso
 from proto.frazil.v1 import control_pb2 as pb
+from proto.frazil.v1 import mirrors_pb2 as mpb
 from proto.frazil.v1 import replica_pb2 as rpb
+from proto.frazil.v1 import volumes_pb2 as vpb
 from tests.unit.cli_messages import generation, mirror, stamp, volume
 
-MESSAGES = {**pb.DESCRIPTOR.message_types_by_name, **rpb.DESCRIPTOR.message_types_by_name}
+MESSAGES = {
+    name: message
+    for file in (pb, mpb, rpb, vpb)
+    for name, message in file.DESCRIPTOR.message_types_by_name.items()
+}
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 # What --json had when it was promised. New fields need no place here.
