@@ -59,16 +59,17 @@ class FileObject:
         if self.path.exists():
             detach_loop(self.path, self.pool.losetup)
 
-    def grow(self, size: Bytes) -> Bytes:
-        """See :meth:`PoolObject.grow`; the new part is never sparse."""
+    def grow(self, size: Bytes, *, sparse: bool = False) -> Bytes:
+        """See :meth:`PoolObject.grow`."""
         check_size(self.name, size)
         with self.pool.lock:
             wanted = size - self.size()
             if wanted > 0:
-                self.pool.take(self.name, wanted)
+                if not sparse:
+                    self.pool.take(self.name, wanted)
                 descriptor = os.open(self.path, os.O_RDWR)
                 try:
-                    self.pool.set_size(descriptor, self.name, size)
+                    self.pool.set_size(descriptor, self.name, size, sparse=sparse)
                 finally:
                     os.close(descriptor)
             # A crash may have come between the file's new size and the loop device's.

@@ -77,8 +77,8 @@ class LvmObject:
         if self.attached():
             self._call_unless_used("lvchange", "--activate", "n", self._full_name)
 
-    def grow(self, size: Bytes) -> Bytes:
-        """See :meth:`PoolObject.grow`."""
+    def grow(self, size: Bytes, *, sparse: bool = False) -> Bytes:
+        """See :meth:`PoolObject.grow`; never sparse."""
         check_size(self.name, size)
         with self.pool.lock:
             before, after = self.size(), self.pool.rounded(size)

@@ -44,12 +44,13 @@ class PoolObject(Protocol):
         :raises ObjectBusy: a device stands on it.
         """
 
-    def grow(self, size: Bytes) -> Bytes:
+    def grow(self, size: Bytes, *, sparse: bool = False) -> Bytes:
         """Make it ``size`` bytes, live: a snapshot on it finds the new room by itself.
 
         The new bytes are allocated first, and the size changes in one step, so a kernel never
         sees one in between (see :func:`control.pool.sizing.safe_size`). Never shrinks.
 
+        :param sparse: as for :meth:`Pool.create`; not for what a snapshot stands on.
         :return: the size it has now, at least ``size``.
         :raises PoolFull: no room; the object is as it was.
         """

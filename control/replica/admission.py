@@ -122,7 +122,7 @@ def judge(wanted: Wanted, standing: Standing, identity: str) -> Verdict:
 
     :raises VolumeNameTaken: another volume has the name.
     :raises ReplicaRefused: another identity writes the volume.
-    :raises SizeMismatch: the volume has another size here.
+    :raises SizeMismatch: the volume is larger here.
     :raises BaseMismatch: it does not build on what is here.
     """
     if standing.volume is not None:
@@ -151,10 +151,10 @@ def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
             f"{volume.name} is written by {volume.identity}, not by {identity}",
             "mirror to another name, or remove the replica here first",
         )
-    if volume.size != wanted.size:
+    if wanted.size < volume.size:
         raise SizeMismatch(
-            f"{volume.name} has {volume.size} bytes here, the source's volume {wanted.size}",
-            "mirror to another name",
+            f"{volume.name} has {volume.size} bytes here, the source's volume only {wanted.size}",
+            "a replica does not shrink: mirror to another name",
         )
 
 

@@ -12,15 +12,15 @@ import threading
 from pathlib import Path
 from uuid import UUID, uuid5
 
+from control.replica.bases import base_key, base_of
 from control.replica.records import Chain, Generation
 from control.replica.store import ReplicaStore
-from control.spans import Span
 from control.stack import StackDevices, StackLayer
+from control.wire.errors import ReplicaHeld
 from dm_tables import names
 from dm_tables.device import Device
 from dm_tables.dmsetup import DeviceMapperMissing, Dmsetup, DmsetupMissing
 from dm_tables.errors import FrazilError, Usage
-from dm_tables.units import Bytes
 
 log = logging.getLogger("frazil.replica")
 
@@ -99,6 +99,7 @@ class ReplicaDevices:
                         log.warning("%s: %s", volume.name, error)
 
     def _show(self, chain: Chain) -> Path:
+        self._check_size(chain)
         stack = self._stack(chain)
         layers = _layers(chain)
         stack.assemble(BOTTOM, layers, head=False, scrub=False)
@@ -107,13 +108,23 @@ class ReplicaDevices:
         device.ensure(stack.linear_over(top), readonly=True)
         return device.path
 
+    def _check_size(self, chain: Chain) -> None:
+        """:raises ReplicaHeld: the stack is there, and as large as it was at another instant."""
+        for other in self._store.journal.held(chain.volume):
+            if base_key(other) == base_key(chain) and other.size != chain.size:
+                raise ReplicaHeld(
+                    f"generation {other.generation.number} of {chain.volume} is shown, with "
+                    f"{other.size} bytes; generation {chain.generation.number} has {chain.size}",
+                    "unmount the one before showing the other",
+                )
+
     def _hide(self, chain: Chain) -> None:
         """Remove the device, and those below it that no other one stands on; then let go."""
         self._device(chain).remove()
         others = [
             len(other.layers)
             for other in self._store.journal.held(chain.volume)
-            if other.base_object == chain.base_object
+            if base_key(other) == base_key(chain)
             and other.generation.number != chain.generation.number
         ]
         stack = self._stack(chain)
@@ -129,10 +140,10 @@ class ReplicaDevices:
             self._store.pool.open(layer.object_name).detach()
 
     def _stack(self, chain: Chain) -> StackDevices:
-        base = Span(self._store.object_path(chain.base_object), Bytes(0), chain.size)
+        base = base_of(self._store.pool, chain)
         identity = self._identity(chain)
         stem = f"replica.{identity.hex}"
-        return StackDevices(stem, str(identity), (base,), self._store.pool, self._dmsetup)
+        return StackDevices(stem, str(identity), base, self._store.pool, self._dmsetup)
 
     def _device(self, chain: Chain) -> Device:
         number = chain.generation.number
@@ -144,7 +155,7 @@ class ReplicaDevices:
 
     def _identity(self, chain: Chain) -> UUID:
         """One for each base: a whole copy makes a new one, with a stack of its own."""
-        return uuid5(NAMESPACE, f"{self._directory}/{chain.base_object}")
+        return uuid5(NAMESPACE, f"{self._directory}/{base_key(chain)}")
 
 
 def _layers(chain: Chain) -> list[StackLayer]:

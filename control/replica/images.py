@@ -10,9 +10,9 @@ from pathlib import Path
 
 from control.blocks import Extent
 from control.image import StackImage
+from control.replica.bases import base_of
 from control.replica.records import Chain
 from control.replica.store import ReplicaStore
-from control.spans import Span
 from control.store.reader import StoreReader
 from control.wire.digests import block_digests, check_range
 from control.wire.extents import data_extents
@@ -28,13 +28,13 @@ def open_image(store: ReplicaStore, chain: Chain) -> Iterator[StackImage]:
     layers: list[tuple[str | os.PathLike[str], Bytes]] = [
         (store.object_path(layer.object_name), layer.chunk) for layer in chain.layers
     ]
-    with StackImage((_base_span(store, chain),), layers, chain.size) as image:
+    with StackImage(base_of(store.pool, chain), layers, chain.size) as image:
         yield image
 
 
 def image_extents(store: ReplicaStore, chain: Chain) -> Iterator[Extent]:
     """What the image may hold other than zeroes: in order of address; they may overlap."""
-    sources: list[Iterator[Extent]] = [data_extents((_base_span(store, chain),))]
+    sources: list[Iterator[Extent]] = [data_extents(base_of(store.pool, chain))]
     for layer in chain.layers:
         path = store.object_path(layer.object_name)
         sources.append(_layer_extents(path, chain.size, layer.chunk))
@@ -55,10 +55,6 @@ def image_digests(
         )
         with open_image(store, chain) as image:
             yield from block_digests(image.read, image_extents(store, chain), block, offset, end)
-
-
-def _base_span(store: ReplicaStore, chain: Chain) -> Span:
-    return Span(store.object_path(chain.base_object), Bytes(0), chain.size)
 
 
 def _layer_extents(path: Path, size: Bytes, chunk: Bytes) -> Iterator[Extent]:

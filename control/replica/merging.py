@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from control.limiter import Interrupted, RateLimiter
 from control.merge import merge
+from control.replica.bases import base_of
 from control.replica.records import LayerRecord, VolumeRecord
 from control.replica.store import ReplicaStore
-from control.spans import Span
 from control.store.reader import StoreReader
 from dm_tables.errors import FrazilError
-from dm_tables.units import Bytes
 
 log = logging.getLogger("frazil.replica")
 
@@ -132,17 +131,17 @@ class ReplicaMerger(threading.Thread):
         return self._store.finish_merge(volume, layer)
 
     def _copy(self, volume: VolumeRecord, layer: LayerRecord) -> None:
-        base = Span(self._store.object_path(volume.base_object), Bytes(0), volume.size)
+        base = base_of(self._store.pool, volume)
         path = self._store.object_path(layer.object_name)
         with StoreReader(path, volume.size, layer.chunk) as reader:
             merge(
                 reader,
-                (base,),
+                base,
                 limiter=self.limiter,
                 progress=lambda done, _: self._progressed(layer, done),
                 on_durable=lambda done: self._durable(layer, done),
                 start=layer.merged,
-                punch=True,
+                punch=not volume.base_spans,
             )
 
     def _progressed(self, layer: LayerRecord, done: int) -> None:

@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from control.replica.admission import Verdict, Wanted, judge, read_manifest
+from control.replica.bases import grow_base, growth_to_come
 from control.replica.claims import Claim, Claims
 from control.replica.groups import commit_group
 from control.replica.records import IncomingRecord
-from control.replica.room import check_room, growth_left, must_stay_free
+from control.replica.room import check_room, must_stay_free
 from control.replica.staging import Staging, open_staging
 from control.replica.store import ReplicaStore
 from control.wire.checking import CheckedRun, RunChecker
@@ -129,6 +130,7 @@ class Receiver:
                 if what == "trailer":
                     session.check_whole(request.trailer)
                     yield from session.fill(wanted.size)
+                    yield from session.grow()
                     yield self._end(wanted, session.finish())
                     return
                 if what != "runs":
@@ -216,6 +218,14 @@ class _Session:
             self._broken = True
         self._broken = False
 
+    def grow(self) -> Replies:
+        """Let the base have room for a volume that grew; it may be long, so tell of it."""
+        if self._wanted.whole or self._wanted.size == self._store.volume(self._wanted.volume).size:
+            return
+        for _ in grow_base(self._store, self._wanted.volume, self._wanted.size):
+            if self._is_late():
+                yield self.checkpoint()
+
     def _write(self, run: CheckedRun) -> None:
         self._broken = True
         self._staging.write(run)
@@ -283,11 +293,9 @@ class _Session:
         """:raises ReplicaFull: there would be no room left to merge what is committed."""
         volume = self._store.volume(record.volume)
         layers = [layer.chunks * layer.chunk for layer in self._store.journal.layers(volume.name)]
-        growth = 0
-        if volume.base_object:
-            growth = growth_left(self._store.object_path(volume.base_object), volume.size)
-        coming = 0 if record.whole else record.tally.length
         pool = self._store.pool
+        growth = growth_to_come(pool, volume, record.size)
+        coming = 0 if record.whole else record.tally.length
         check_room(pool.location, pool.free(), must_stay_free(growth, layers, coming))
 
 

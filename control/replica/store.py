@@ -137,6 +137,15 @@ class ReplicaStore:
         self.collect()
         return fresh
 
+    def name_base(self, name: str) -> VolumeRecord:
+        """The volume, with an object named that its base can grow into; it is not made yet."""
+        with self.lock, self.journal.transaction():
+            volume = self.volume(name)
+            if not volume.base_object:
+                volume = replace(volume, base_object=self.journal.new_object(name, "base"))
+                self.journal.save_volume(volume)
+            return volume
+
     def checkpoint(self, record: IncomingRecord, tally: Tally, position: int) -> IncomingRecord:
         """Write down what is durable in the staged object."""
         reached = replace(record, tally=tally, position=position)
@@ -186,6 +195,7 @@ class ReplicaStore:
         if record.whole:
             self._replace_base(record)
         else:
+            self.journal.save_volume(replace(self.volume(record.volume), size=record.size))
             self.journal.save_layer(
                 LayerRecord(
                     record.volume,
@@ -222,7 +232,12 @@ class ReplicaStore:
         if volume.base_object:
             self.journal.add_garbage(record.volume, volume.base_object)
         self.journal.save_volume(
-            replace(volume, base_object=record.object_name, base_number=record.generation.number)
+            replace(
+                volume,
+                size=record.size,
+                base_object=record.object_name,
+                base_number=record.generation.number,
+            )
         )
 
     # Images.
@@ -247,7 +262,7 @@ class ReplicaStore:
             below = [layer for layer in layers if layer.number <= wanted]
             return Chain(
                 name,
-                volume.size,
+                found.size,
                 found.generation,
                 volume.base_object,
                 tuple(ChainLayer(layer.object_name, layer.chunk) for layer in below),

@@ -51,7 +51,7 @@ class NotStaged(Precondition):
 
 
 class SizeMismatch(Precondition):
-    """The replica volume was made for another size."""
+    """The replica volume is larger than the source's, or a seed is not as large."""
 
 
 class ReplicaHeld(Precondition):

@@ -117,9 +117,20 @@ def test_another_identity_has_the_volume() -> None:
         judge(wanted(5), standing(5), "thief")
 
 
-def test_another_size() -> None:
-    with pytest.raises(SizeMismatch):
-        judge(wanted(6, base=5, size=Bytes(SIZE + 512)), standing(5), "source")
+def test_a_volume_may_grow_and_not_shrink() -> None:
+    larger, smaller = Bytes(SIZE + 512), Bytes(SIZE - 512)
+    for base in (0, 5):
+        assert judge(wanted(6, base=base, size=larger), standing(5), "source") is Verdict.BEGIN
+        with pytest.raises(SizeMismatch, match=f"only {smaller}"):
+            judge(wanted(6, base=base, size=smaller), standing(5), "source")
+    begun = standing(5, part(6, base=5))
+    assert judge(wanted(6, base=5, size=larger), begun, "source") is Verdict.BEGIN
+
+
+def test_what_is_staged_waits() -> None:
+    staged = replace(part(6, base=5), staged=True)
+    assert judge(wanted(6, base=5), standing(5, staged), "source") is Verdict.STAGED
+    assert judge(wanted(7, base=5), standing(5, staged), "source") is Verdict.BEGIN
 
 
 def test_what_was_begun_goes_on() -> None:

@@ -242,9 +242,9 @@ def test_a_call_begins_with_a_manifest(
         say(replica, first)
 
 
-def test_another_size_is_refused(replica: Replica) -> None:
+def test_a_smaller_size_is_refused(replica: Replica) -> None:
     with pytest.raises(SizeMismatch):
-        say(replica, messages(2, whole(IMAGE + bytes(512), CHUNK), base=1))
+        say(replica, messages(2, whole(IMAGE[:-512], CHUNK), base=1))
 
 
 def test_a_full_disk_loses_nothing(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
