@@ -44,6 +44,7 @@ class Rule:
 
     identity: str = "loopback"
     volumes: tuple[str, ...] = ("*",)
+    quota: Bytes | None = None
 
 
 @dataclass

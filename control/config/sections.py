@@ -180,6 +180,14 @@ class AllowSection(Section, frozen=True):
         tuple[str, ...],
         Meta(description="Shell patterns of replica volume names.", min_length=1),
     ] = ("*",)
+    quota: Annotated[
+        Bytes | None,
+        Meta(
+            description="The most that all replica volumes this client writes may take here; "
+            '"none": what there is.',
+            extra={"text": "size", "none": "none", "least": MIB},
+        ),
+    ] = None
 
 
 class ReplicaSection(Section, frozen=True):

@@ -191,7 +191,11 @@ class FilesPool:
 
     def used(self) -> Bytes:
         """See :meth:`Pool.used`: what the files really take."""
-        return Bytes(sum(self._taken(name) for name in self.list()))
+        return Bytes(sum(self.taken().values()))
+
+    def taken(self) -> dict[str, int]:
+        """See :meth:`Pool.taken`: holes take nothing."""
+        return {name: self._taken(name) for name in self.list()}
 
     def free(self) -> Bytes:
         """See :meth:`Pool.free`."""

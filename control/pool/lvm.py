@@ -193,7 +193,11 @@ class LvmPool:
 
     def used(self) -> Bytes:
         """See :meth:`Pool.used`."""
-        return Bytes(sum(volume.size for volume in self.volumes().values()))
+        return Bytes(sum(self.taken().values()))
+
+    def taken(self) -> dict[str, int]:
+        """See :meth:`Pool.taken`."""
+        return {name: volume.size for name, volume in self.volumes().items()}
 
     def free(self) -> Bytes:
         """See :meth:`Pool.free`."""

@@ -110,6 +110,9 @@ class Pool(Protocol):
     def used(self) -> Bytes:
         """What they take now."""
 
+    def taken(self) -> dict[str, int]:
+        """What each of them takes now, in bytes, by name; one look for all."""
+
     def free(self) -> Bytes:
         """What is left for them."""
 

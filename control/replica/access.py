@@ -10,6 +10,7 @@ from typing import Protocol
 import grpc
 
 from control.wire.errors import ReplicaRefused
+from dm_tables.units import Bytes
 
 LOOPBACK = "loopback"
 """The identity of whoever comes over plaintext, which never leaves the host."""
@@ -25,6 +26,10 @@ class AllowRule(Protocol):
     @property
     def volumes(self) -> Sequence[str]:
         """Shell patterns of replica volume names."""
+
+    @property
+    def quota(self) -> Bytes | None:
+        """What all replica volumes that the client writes may take, in bytes; None: any."""
 
 
 @dataclass(frozen=True, slots=True)

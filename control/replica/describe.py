@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from control.replica.merging import MergeProgress
+from control.replica.quota import allocated_bytes
 from control.replica.records import LayerRecord, VolumeRecord
 from control.replica.store import ReplicaStore
 from dm_tables.errors import FrazilError
@@ -27,6 +28,7 @@ def describe(
             size_bytes=volume.size,
             source_identity=volume.identity,
             base_path=_path(store, volume.base_object),
+            allocated_bytes=allocated_bytes(store, name),
         )
         _add_generations(store, message)
         for layer in store.journal.layers(name):

@@ -12,6 +12,7 @@ from control.replica.admission import Verdict, Wanted, judge, read_manifest
 from control.replica.bases import grow_base, growth_to_come
 from control.replica.claims import Claim, Claims
 from control.replica.groups import commit_group
+from control.replica.quota import check_quota
 from control.replica.records import IncomingRecord
 from control.replica.room import check_room, must_stay_free
 from control.replica.staging import Staging, open_staging
@@ -19,7 +20,7 @@ from control.replica.store import ReplicaStore
 from control.wire.checking import CheckedRun, RunChecker
 from control.wire.errors import BadStream, DataLoss, ReplicaFull
 from dm_tables.errors import Corrupt, Exhausted, FrazilError, NotFound
-from dm_tables.units import MIB
+from dm_tables.units import MIB, Bytes
 from proto.frazil.v1 import replica_pb2
 
 log = logging.getLogger("frazil.replica")
@@ -56,17 +57,23 @@ class Receiver:
         self._pace = pace or Pace()
 
     def receive(
-        self, identity: str, wanted: Wanted, requests: Requests, interrupt: Callable[[], object]
+        self,
+        identity: str,
+        wanted: Wanted,
+        requests: Requests,
+        interrupt: Callable[[], object],
+        quota: Bytes | None = None,
     ) -> Replies:
         """Take what comes behind the manifest ``wanted``; the replies of one Receive call.
 
         :param identity: who sends, and may write this volume.
         :param interrupt: ends the wait for the next request, from another thread.
+        :param quota: what all volumes of this identity may take; None: what there is.
         :raises BaseMismatch, VolumeNameTaken, ReplicaRefused, SizeMismatch: it does not fit;
             nothing was changed.
         :raises BadStream, DataLoss: what came is wrong; what was durable stays, unless the
             whole of it does not add up.
-        :raises ReplicaFull: no room; what was durable stays.
+        :raises ReplicaFull, QuotaExceeded: no room; what was durable stays.
         :raises Superseded, ReplicaBusy: two calls wanted the volume.
 
         A staged generation ends in Staged, and :meth:`commit` makes it the newest.
@@ -86,7 +93,9 @@ class Receiver:
                 yield self._end(wanted, record)
                 return
             try:
-                yield from self._take(wanted, identity, verdict, requests, claim)
+                yield from self._take(wanted, identity, verdict, requests, claim, quota=quota)
+            except ReplicaFull:
+                raise
             except Exhausted as error:
                 raise ReplicaFull(error.what, error.hint) from error
 
@@ -119,9 +128,16 @@ class Receiver:
         return replica_pb2.Committed(generation=done.generation.message(), already=not done.fresh)
 
     def _take(
-        self, wanted: Wanted, identity: str, verdict: Verdict, requests: Requests, claim: Claim
+        self,
+        wanted: Wanted,
+        identity: str,
+        verdict: Verdict,
+        requests: Requests,
+        claim: Claim,
+        *,
+        quota: Bytes | None,
     ) -> Replies:
-        session = _Session(self._store, wanted, identity, verdict, self._pace)
+        session = _Session(self._store, wanted, identity, verdict, self._pace, quota=quota)
         try:
             yield session.ready()
             for request in requests:
@@ -154,7 +170,10 @@ class _Session:
         identity: str,
         verdict: Verdict,
         pace: Pace,
+        *,
+        quota: Bytes | None,
     ) -> None:
+        self._quota = quota
         self._store = store
         self._wanted = wanted
         self._pace = pace
@@ -290,7 +309,11 @@ class _Session:
         self._staging.close()
 
     def _check_room(self, record: IncomingRecord) -> None:
-        """:raises ReplicaFull: there would be no room left to merge what is committed."""
+        """See that there is room left to merge what is committed.
+
+        :raises ReplicaFull, QuotaExceeded: there is not, or the writer has used up its part.
+        """
+        check_quota(self._store, record, self._quota)
         volume = self._store.volume(record.volume)
         layers = [layer.chunks * layer.chunk for layer in self._store.journal.layers(volume.name)]
         pool = self._store.pool

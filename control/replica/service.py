@@ -13,6 +13,7 @@ from control.replica.describe import describe
 from control.replica.groups import read_commit
 from control.replica.images import image_digests
 from control.replica.merging import ReplicaMerger
+from control.replica.quota import quota_of
 from control.replica.receive import Receiver, Replies, Requests, first_request
 from control.replica.store import ReplicaStore
 from control.store.errors import os_failure
@@ -84,7 +85,8 @@ class ReplicaService(ReplicaServicer):
             identity = allowed_identity(self._rules(), client_of(context), wanted.volume)
             # The generated stubs do not know it; it ends the wait for the next request.
             interrupt: Callable[[], object] = context.cancel
-            yield from self._receiver.receive(identity, wanted, requests, interrupt)
+            quota = quota_of(self._rules(), identity)
+            yield from self._receiver.receive(identity, wanted, requests, interrupt, quota)
 
     def Commit(
         self, request: replica_pb2.CommitRequest, context: grpc.ServicerContext

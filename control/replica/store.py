@@ -94,6 +94,16 @@ class ReplicaStore:
         """Where an object's bytes lie. :raises PoolObjectMissing: it is not there."""
         return self.pool.open(object_name).path
 
+    def objects(self, name: str) -> list[str]:
+        """Every object of the pool that a volume has, those that are about to go included."""
+        with self.lock, self.journal.transaction():
+            volume, incoming = self.journal.volume(name), self.journal.incoming(name)
+            found = [object_name for object_name, of in self.journal.garbage() if of == name]
+            found += [layer.object_name for layer in self.journal.layers(name)]
+            found += [volume.base_object] if volume is not None and volume.base_object else []
+            found += [incoming.object_name] if incoming is not None else []
+            return found
+
     # What is coming in.
 
     def begin(self, wanted: Wanted, identity: str) -> IncomingRecord:

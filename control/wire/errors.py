@@ -82,6 +82,10 @@ class ReplicaFull(Exhausted):
     """No room at the replica. What was durable stays; the same call can be made again later."""
 
 
+class QuotaExceeded(ReplicaFull):
+    """The writer's replica volumes take more than it is allowed. As with :class:`ReplicaFull`."""
+
+
 class BadManifest(Usage):
     """A manifest that describes nothing that could be received."""
 
