@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from control.mounts import check_unused
 from control.records import VolumeRecord
@@ -77,7 +78,19 @@ def resolve(path: str, offset: int, length: int) -> Span:
     return Span(where, Bytes(offset), Bytes(length or rest))
 
 
-def check_adoptable(spans: Sequence[Span], volumes: Sequence[VolumeRecord]) -> None:
+class Occupied(Protocol):
+    """Whatever has spans already: a volume, or a replica on a device of its own."""
+
+    @property
+    def name(self) -> str:
+        """How to call it."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """What nothing else may have."""
+
+
+def check_adoptable(spans: Sequence[Span], volumes: Sequence[Occupied]) -> None:
     """See that the spans are free to become a volume.
 
     :raises VolumeTooSmall: less than 1 MiB.

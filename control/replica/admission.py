@@ -10,10 +10,17 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
 
-from control.replica.records import CommittedRecord, Generation, IncomingRecord, VolumeRecord
+from control.replica.records import (
+    ROLE_SEED,
+    CommittedRecord,
+    Generation,
+    IncomingRecord,
+    VolumeRecord,
+)
 from control.wire.errors import (
     BadManifest,
     BaseMismatch,
+    OnOwnDevice,
     ReplicaRefused,
     SizeMismatch,
     VolumeNameTaken,
@@ -124,12 +131,13 @@ def judge(wanted: Wanted, standing: Standing, identity: str) -> Verdict:
     :raises ReplicaRefused: another identity writes the volume.
     :raises SizeMismatch: the volume is larger here.
     :raises BaseMismatch: it does not build on what is here.
+    :raises OnOwnDevice: a whole copy, where the replica stands on a device of its own.
     """
     if standing.volume is not None:
         check_owner(standing.volume, wanted, identity)
     if standing.newest is not None and standing.newest.generation.uuid == wanted.generation.uuid:
         return Verdict.ALREADY
-    _check_base(wanted, standing.newest)
+    _check_base(wanted, standing)
     if standing.incoming is not None and _goes_on(wanted, standing.incoming):
         return Verdict.STAGED if standing.incoming.staged else Verdict.RESUME
     return Verdict.BEGIN
@@ -140,7 +148,7 @@ def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
 
     :raises VolumeNameTaken, ReplicaRefused, SizeMismatch: it does not.
     """
-    if volume.volume_uuid != wanted.volume_uuid:
+    if volume.volume_uuid not in ("", wanted.volume_uuid):
         raise VolumeNameTaken(
             f"{volume.name} is here the replica of volume {volume.volume_uuid}, "
             f"not of {wanted.volume_uuid}",
@@ -151,6 +159,11 @@ def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
             f"{volume.name} is written by {volume.identity}, not by {identity}",
             "mirror to another name, or remove the replica here first",
         )
+    if volume.role == ROLE_SEED and wanted.size != volume.size:
+        raise SizeMismatch(
+            f"the seed {volume.name} has {volume.size} bytes, the source's volume {wanted.size}",
+            "make a seed of as many bytes: a part of the device or file",
+        )
     if wanted.size < volume.size:
         raise SizeMismatch(
             f"{volume.name} has {volume.size} bytes here, the source's volume only {wanted.size}",
@@ -158,8 +171,22 @@ def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
         )
 
 
-def _check_base(wanted: Wanted, newest: CommittedRecord | None) -> None:
+def _check_base(wanted: Wanted, standing: Standing) -> None:
+    volume, newest = standing.volume, standing.newest
     name, number = wanted.volume, wanted.generation.number
+    if wanted.whole and volume is not None and volume.base_spans:
+        raise OnOwnDevice(
+            f"{name} stands on {volume.base_spans[0].path} here, and a whole copy would leave it",
+            "compare by digests, and send what differs on the replica's newest generation or seed",
+        )
+    if newest is None and volume is not None and volume.role == ROLE_SEED:
+        if wanted.base_uuid != volume.seed_uuid:
+            raise BaseMismatch(
+                f"{name} is a seed ({volume.seed_uuid}) here, "
+                f"the delta builds on {wanted.base_uuid}",
+                "send what differs from the seed",
+            )
+        return
     if wanted.base_uuid and newest is None:
         raise BaseMismatch(
             f"{name} has no generation here, the delta builds on {wanted.base_uuid}",

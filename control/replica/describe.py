@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from control.replica.merging import MergeProgress
 from control.replica.quota import allocated_bytes
-from control.replica.records import LayerRecord, VolumeRecord
+from control.replica.records import ROLE_SEED, LayerRecord, VolumeRecord
+from control.replica.seeds import seed_generation
 from control.replica.store import ReplicaStore
 from dm_tables.errors import FrazilError
 from proto.frazil.v1 import replica_pb2
@@ -27,9 +28,14 @@ def describe(
             volume_uuid=volume.volume_uuid,
             size_bytes=volume.size,
             source_identity=volume.identity,
-            base_path=_path(store, volume.base_object),
+            base_path=_base_path(store, volume),
+            role=volume.role,
             allocated_bytes=allocated_bytes(store, name),
         )
+        if volume.role_since:
+            message.role_since.FromNanoseconds(volume.role_since)
+        if volume.role == ROLE_SEED:
+            message.newest.CopyFrom(seed_generation(volume).message())
         _add_generations(store, message)
         for layer in store.journal.layers(name):
             message.layers.append(_layer(store, volume, layer))
@@ -71,6 +77,13 @@ def _layer(store: ReplicaStore, volume: VolumeRecord, layer: LayerRecord) -> rep
     except FrazilError:
         message.state = "missing"
     return message
+
+
+def _base_path(store: ReplicaStore, volume: VolumeRecord) -> str:
+    """The base; the first part of one that has several."""
+    if volume.base_spans:
+        return str(volume.base_spans[0].path)
+    return _path(store, volume.base_object)
 
 
 def _path(store: ReplicaStore, object_name: str) -> str:

@@ -12,9 +12,12 @@ from control.replica.describe import describe
 from control.replica.devices import ReplicaDevices
 from control.replica.merging import ReplicaMerger
 from control.replica.receive import Receiver
+from control.replica.records import VolumeRecord
+from control.replica.seeds import seed
 from control.replica.server import PeerServer
 from control.replica.service import ReplicaService
 from control.replica.store import ReplicaStore
+from control.spans import Span
 from control.wire.peers import Me
 from dm_tables.errors import FrazilError
 from proto.frazil.v1 import replica_pb2
@@ -96,6 +99,12 @@ class ReplicaSide:
     def detach(self, name: str, number: int) -> None:
         """Release it."""
         self._devices.detach(name, number)
+
+    def seed(self, name: str, spans: tuple[Span, ...], identity: str) -> VolumeRecord:
+        """See :func:`control.replica.seeds.seed`: content of this host, to be mirrored onto."""
+        made = seed(self.store, name, spans, identity, self._context.journal.volumes())
+        self._context.events.add("info", name, "seeded", f"of {made.size} bytes, for {identity}")
+        return made
 
     def description(self, name: str) -> replica_pb2.ReplicaVolume:
         """Where a volume stands. :raises ReplicaNotFound: there is none of that name."""

@@ -21,9 +21,12 @@ from control.replica.database import Database
 from control.replica.holds import Holds
 from control.replica.journal import ReplicaJournal
 from control.replica.records import (
+    ROLE_REPLICA,
+    ROLE_SEED,
     Chain,
     ChainLayer,
     CommittedRecord,
+    Generation,
     IncomingRecord,
     LayerRecord,
     VolumeRecord,
@@ -71,6 +74,10 @@ class ReplicaStore:
         """Close the journal."""
         self.journal.close()
 
+    def now(self) -> int:
+        """ns since the epoch."""
+        return self._clock()
+
     # Where things stand.
 
     def volume(self, name: str) -> VolumeRecord:
@@ -112,10 +119,11 @@ class ReplicaStore:
         The object is named, and not made yet.
         """
         with self.lock, self.journal.transaction():
-            if self.journal.volume(wanted.volume) is None:
-                self.journal.save_volume(
-                    VolumeRecord(wanted.volume, wanted.volume_uuid, identity, wanted.size)
-                )
+            there = self.journal.volume(wanted.volume)
+            if there is None:
+                there = VolumeRecord(wanted.volume, wanted.volume_uuid, identity, wanted.size)
+            # Whose seed it is, the first manifest says.
+            self.journal.save_volume(replace(there, volume_uuid=wanted.volume_uuid))
             self._discard_incoming(wanted.volume)
             kind = "base" if wanted.whole else "layer"
             record = IncomingRecord(
@@ -205,7 +213,8 @@ class ReplicaStore:
         if record.whole:
             self._replace_base(record)
         else:
-            self.journal.save_volume(replace(self.volume(record.volume), size=record.size))
+            volume = self.volume(record.volume)
+            self.journal.save_volume(replace(volume, size=record.size, role=ROLE_REPLICA))
             self.journal.save_layer(
                 LayerRecord(
                     record.volume,
@@ -226,7 +235,8 @@ class ReplicaStore:
 
     def _check_newest(self, record: IncomingRecord) -> None:
         newest = self.journal.newest(record.volume)
-        base = newest.generation.uuid if newest is not None else ""
+        seed = self.volume(record.volume).seed_uuid
+        base = newest.generation.uuid if newest is not None else seed
         if record.base_uuid and record.base_uuid != base:
             raise BaseMismatch(
                 f"{record.volume} moved on while generation "
@@ -257,9 +267,15 @@ class ReplicaStore:
 
         :raises ReplicaNotFound: no such volume.
         :raises GenerationNotFound: never committed here, or merged past.
+
+        A seed is found by its UUID alone.
         """
         with self.lock, self.journal.transaction():
             volume = self.volume(name)
+            if volume.role == ROLE_SEED and uuid == volume.seed_uuid:
+                # For comparing only: no number, and so no device, ever leads here.
+                seed = Generation(0, uuid, "", volume.role_since)
+                return Chain(name, volume.size, seed, "", (), volume.base_spans)
             found = self._committed(name, number, uuid)
             layers = self.journal.layers(name)
             wanted = found.generation.number

@@ -46,6 +46,10 @@ class BaseMismatch(Precondition):
     """The delta does not build on what the replica has. Nothing was written."""
 
 
+class OnOwnDevice(Precondition):
+    """A whole copy to a replica on a device of its own, which it would have to leave."""
+
+
 class NotStaged(Precondition):
     """A member of a group has not come whole, or as another generation. Nothing was committed."""
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from control.blocks import Extent
 from control.pool.files import FileObject
 from control.replica.devices import ReplicaDevices, WhichGeneration
-from control.wire.errors import GenerationNotFound, ReplicaNotFound
+from control.wire.errors import GenerationNotFound, ReplicaHeld, ReplicaNotFound
 from dm_tables.dmsetup import DeviceBusy
 from dm_tables.errors import FrazilError
 from dm_tables.targets import Linear, Snapshot
+from dm_tables.units import Bytes
 from tests.fake_mapper import FakeMapper
-from tests.unit.test_replica_store import History
+from tests.replica_tools import messages, noise, say, whole
+from tests.unit.test_replica_store import CHUNK, History
 
 
 @dataclass
@@ -250,3 +253,23 @@ def test_merged_past_is_not_shown(shown: Shown) -> None:
     with pytest.raises(GenerationNotFound):
         shown.devices.attach("data", 1)
     assert shown.mapper.devices == {}
+
+
+def test_two_sizes_are_not_shown_at_once(shown: Shown) -> None:
+    """The stack below is one, and as large as what it shows."""
+    image = shown.history.images[4]
+    grown = image + noise(CHUNK * 4)
+    extents = [Extent(Bytes(len(image) // CHUNK * CHUNK), Bytes(CHUNK * 4 + 512))]
+    shown.attach(4)
+    say(shown.history.replica, messages(5, whole(grown, CHUNK, extents), base=4))
+    with pytest.raises(ReplicaHeld, match="generation 4 of data is shown"):
+        shown.attach(5)
+    assert shown.held() == ["frazil-data-g4"]
+    assert shown.history.replica.store.held_numbers("data") == {4}
+    shown.devices.detach("data", 4)
+    shown.attach(5)
+    live = shown.mapper.devices["frazil-data-g5"].live
+    assert live is not None
+    assert live.segments[0].length * 512 == len(grown)
+    with pytest.raises(ReplicaHeld, match="generation 5 of data is shown"):
+        shown.attach(3)

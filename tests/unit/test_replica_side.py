@@ -24,9 +24,10 @@ from control.context import Context
 from control.events import Events
 from control.journal import Journal
 from control.replica.side import ReplicaSide
+from control.spans import Span
 from control.store.errors import NoRoom
 from control.wire.channel import connect
-from control.wire.errors import PeerUnreachable, ReplicaHeld, ReplicaNotFound
+from control.wire.errors import OnOwnDevice, PeerUnreachable, ReplicaHeld, ReplicaNotFound
 from control.wire.send import send
 from dm_tables.dmsetup import Dmsetup, DmsetupMissing
 from dm_tables.errors import FrazilError
@@ -249,3 +250,25 @@ def test_a_huge_sparse_volume_costs_what_it_holds(side: ReplicaSide) -> None:
     assert sum(bool(part.digests) for part in parts) == 3
     base = Path(side.description("data").base_path)
     assert base.stat().st_blocks * 512 < 16 * MIB
+
+
+def test_a_seed_is_made_of_content_that_is_here(side: ReplicaSide, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(IMAGE)
+    span = Span(tmp_path / "old", Bytes(0), Bytes(len(IMAGE)))
+    made = side.seed("data", (span,), "loopback")
+    said = side.description("data")
+    assert (said.role, said.newest.uuid) == ("seed", made.seed_uuid)
+    assert ("data", "seeded") in events_of(side)
+    with pytest.raises(OnOwnDevice):
+        bring(side, 1, IMAGE)
+    changed = patched(IMAGE, CHUNK, {3: noise(CHUNK)})
+    delta = whole(changed, CHUNK, [Extent(Bytes(3 * CHUNK), Bytes(CHUNK))])
+    with connect(address(side), None, True) as channel:
+        send(ReplicaStub(channel), manifest(1, delta, base=9, base_uuid=made.seed_uuid), delta)
+    waiting = threading.Event()
+    for _ in range(500):
+        if not side.description("data").layers:
+            break
+        waiting.wait(0.02)
+    same = (tmp_path / "old").read_bytes() == changed
+    assert same

@@ -174,7 +174,7 @@ class ReceiveReply(_message.Message):
     def __init__(self, ready: _Optional[_Union[Ready, _Mapping]] = ..., durable: _Optional[_Union[Durable, _Mapping]] = ..., committed: _Optional[_Union[Committed, _Mapping]] = ..., staged: _Optional[_Union[Staged, _Mapping]] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("volume", "volume_uuid", "generation", "base_uuid", "size_bytes", "chunk_bytes", "chunks", "logical_block_bytes", "staged")
+    __slots__ = ("volume", "volume_uuid", "generation", "base_uuid", "size_bytes", "chunk_bytes", "chunks", "logical_block_bytes", "staged", "host_uuid")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     VOLUME_UUID_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +184,7 @@ class Manifest(_message.Message):
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
     LOGICAL_BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
     STAGED_FIELD_NUMBER: _ClassVar[int]
+    HOST_UUID_FIELD_NUMBER: _ClassVar[int]
     volume: str
     volume_uuid: str
     generation: Generation
@@ -193,7 +194,8 @@ class Manifest(_message.Message):
     chunks: int
     logical_block_bytes: int
     staged: bool
-    def __init__(self, volume: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., base_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., logical_block_bytes: _Optional[int] = ..., staged: _Optional[bool] = ...) -> None: ...
+    host_uuid: str
+    def __init__(self, volume: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., base_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., chunks: _Optional[int] = ..., logical_block_bytes: _Optional[int] = ..., staged: _Optional[bool] = ..., host_uuid: _Optional[str] = ...) -> None: ...
 
 class Runs(_message.Message):
     __slots__ = ("run", "digest")
