@@ -192,6 +192,7 @@ class Copier:
             chunk_bytes=delta.chunk,
             chunks=0 if self.plan.kind is CycleKind.WHOLE else delta.count().chunks,
             logical_block_bytes=LOGICAL_BLOCK,
+            host_uuid=self.context.journal.host_uuid,
         )
         manifest.generation.CopyFrom(generation_message(self.generation, self.plan.base_uuid))
         return manifest

@@ -6,11 +6,14 @@ replica never goes backwards. Whatever does not fit is refused with a type that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 from uuid import UUID
 
 from control.replica.records import (
+    ROLE_PROMOTED,
     ROLE_SEED,
     CommittedRecord,
     Generation,
@@ -20,7 +23,9 @@ from control.replica.records import (
 from control.wire.errors import (
     BadManifest,
     BaseMismatch,
+    MirrorLoop,
     OnOwnDevice,
+    ReplicaPromoted,
     ReplicaRefused,
     SizeMismatch,
     VolumeNameTaken,
@@ -50,7 +55,7 @@ class Verdict(Enum):
 class Wanted:
     """A manifest that could be meant. ``chunks`` counts a delta's; 0 in a whole copy.
 
-    ``staged``: its group commits it.
+    ``staged``: its group commits it. ``host_uuid`` is the sender's; empty: it does not say.
     """
 
     volume: str
@@ -61,6 +66,7 @@ class Wanted:
     chunk: Bytes
     chunks: int
     staged: bool = False
+    host_uuid: str = ""
 
     @property
     def whole(self) -> bool:
@@ -98,6 +104,7 @@ def read_manifest(manifest: replica_pb2.Manifest) -> Wanted:
         chunk=Bytes(chunk),
         chunks=manifest.chunks,
         staged=manifest.staged,
+        host_uuid=_uuid("host", manifest.host_uuid) if manifest.host_uuid else "",
     )
 
 
@@ -129,12 +136,15 @@ def judge(wanted: Wanted, standing: Standing, identity: str) -> Verdict:
 
     :raises VolumeNameTaken: another volume has the name.
     :raises ReplicaRefused: another identity writes the volume.
+    :raises ReplicaPromoted: it is a source now.
     :raises SizeMismatch: the volume is larger here.
     :raises BaseMismatch: it does not build on what is here.
     :raises OnOwnDevice: a whole copy, where the replica stands on a device of its own.
     """
     if standing.volume is not None:
         check_owner(standing.volume, wanted, identity)
+        check_not_promoted(standing.volume, standing.newest)
+        _check_size(standing.volume, wanted)
     if standing.newest is not None and standing.newest.generation.uuid == wanted.generation.uuid:
         return Verdict.ALREADY
     _check_base(wanted, standing)
@@ -146,7 +156,7 @@ def judge(wanted: Wanted, standing: Standing, identity: str) -> Verdict:
 def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
     """See that the name stands for the same volume of the same source.
 
-    :raises VolumeNameTaken, ReplicaRefused, SizeMismatch: it does not.
+    :raises VolumeNameTaken, ReplicaRefused: it does not.
     """
     if volume.volume_uuid not in ("", wanted.volume_uuid):
         raise VolumeNameTaken(
@@ -159,6 +169,35 @@ def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
             f"{volume.name} is written by {volume.identity}, not by {identity}",
             "mirror to another name, or remove the replica here first",
         )
+
+
+def check_not_promoted(volume: VolumeRecord, newest: CommittedRecord | None) -> None:
+    """:raises ReplicaPromoted: the volume is a source of this host now."""
+    if volume.role == ROLE_PROMOTED:
+        since = datetime.fromtimestamp(volume.role_since // 10**9, UTC).isoformat()
+        number = newest.generation.number if newest is not None else 0
+        raise ReplicaPromoted(
+            f"{volume.name} was promoted on {since} from generation {number}, and is a source now",
+            "mirror from there to here, or say which side's changes are to be discarded",
+        )
+
+
+def check_loop(wanted: Wanted, host_uuid: str, sources: Mapping[str, str]) -> None:
+    """See that what another host sends is no volume of this one.
+
+    :param host_uuid: this host's. :param sources: its own volumes' names by UUID.
+    :raises MirrorLoop: it is; a mirror within one host is none.
+    """
+    source = sources.get(wanted.volume_uuid)
+    if source is not None and wanted.host_uuid != host_uuid:
+        raise MirrorLoop(
+            f"{wanted.volume} would be a replica of {source}, a volume of this host itself, "
+            f"sent by host {wanted.host_uuid or 'unknown'}",
+            "end the mirror that leads back here",
+        )
+
+
+def _check_size(volume: VolumeRecord, wanted: Wanted) -> None:
     if volume.role == ROLE_SEED and wanted.size != volume.size:
         raise SizeMismatch(
             f"the seed {volume.name} has {volume.size} bytes, the source's volume {wanted.size}",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from control.replica.admission import check_not_promoted
 from control.replica.records import Generation, IncomingRecord
 from control.replica.store import ReplicaStore
 from control.wire.errors import BadCommit, BaseMismatch, NotStaged
@@ -51,7 +52,8 @@ def commit_group(store: ReplicaStore, group: str, members: Mapping[str, str]) ->
     joined with this generation.
 
     :param members: the generation's UUID by volume, at least one.
-    :raises NotStaged, BaseMismatch, ReplicaNotFound: it names the member; nothing was changed.
+    :raises NotStaged, BaseMismatch, ReplicaNotFound, ReplicaPromoted: it names the member;
+        nothing was changed.
     """
     fresh = []
     with store.lock, store.journal.transaction():
@@ -70,8 +72,8 @@ def commit_group(store: ReplicaStore, group: str, members: Mapping[str, str]) ->
 
 def _to_commit(store: ReplicaStore, name: str, uuid: str) -> IncomingRecord | None:
     """What is staged of a member; None: it is committed already."""
-    store.volume(name)
     history = store.journal.history(name)
+    check_not_promoted(store.volume(name), history[0] if history else None)
     for record in history:
         if record.generation.uuid != uuid:
             continue

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import grpc
 
 from control.replica.access import AllowRule, Client, allowed_identity, client_of
+from control.replica.admission import Wanted, check_loop
 from control.replica.describe import describe
 from control.replica.groups import read_commit
 from control.replica.images import image_digests
 from control.replica.merging import ReplicaMerger
 from control.replica.quota import quota_of
 from control.replica.receive import Receiver, Replies, Requests, first_request
+from control.replica.records import ROLE_PROMOTED
 from control.replica.store import ReplicaStore
 from control.store.errors import os_failure
 from control.wire.errors import ProtocolMismatch, ReplicaRefused
@@ -32,6 +34,7 @@ class ReplicaService(ReplicaServicer):
     """The servicer. Every call but Hello needs a rule that allows the client the volume.
 
     :param rules: gives the [[replica.allow]] rules there are now.
+    :param sources: gives the names of this host's own volumes by their UUIDs.
     """
 
     def __init__(
@@ -41,7 +44,10 @@ class ReplicaService(ReplicaServicer):
         merger: ReplicaMerger,
         me: Me,
         rules: Callable[[], Sequence[AllowRule]],
+        *,
+        sources: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        self._sources = sources
         self._store = store
         self._receiver = receiver
         self._merger = merger
@@ -85,6 +91,7 @@ class ReplicaService(ReplicaServicer):
             identity = allowed_identity(self._rules(), client_of(context), wanted.volume)
             # The generated stubs do not know it; it ends the wait for the next request.
             interrupt: Callable[[], object] = context.cancel
+            self._check_loop(wanted)
             quota = quota_of(self._rules(), identity)
             yield from self._receiver.receive(identity, wanted, requests, interrupt, quota)
 
@@ -105,6 +112,12 @@ class ReplicaService(ReplicaServicer):
         with _typed(context):
             self._check_reader(context, request.volume)
             yield from image_digests(self._store, request)
+
+    def _check_loop(self, wanted: Wanted) -> None:
+        """A promoted volume is refused as such, by whom it was a replica of."""
+        volume = self._store.journal.volume(wanted.volume)
+        if volume is None or volume.role != ROLE_PROMOTED:
+            check_loop(wanted, self._me.host_uuid, self._sources())
 
     def _check_reader(self, context: grpc.ServicerContext, volume: str) -> None:
         """:raises ReplicaRefused: the client is not the one that writes the volume."""

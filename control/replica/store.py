@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from control.pool.pool import Pool
-from control.replica.admission import Standing, Wanted
+from control.replica.admission import Standing, Wanted, check_not_promoted
 from control.replica.database import Database
 from control.replica.holds import Holds
 from control.replica.journal import ReplicaJournal
@@ -124,7 +124,7 @@ class ReplicaStore:
                 there = VolumeRecord(wanted.volume, wanted.volume_uuid, identity, wanted.size)
             # Whose seed it is, the first manifest says.
             self.journal.save_volume(replace(there, volume_uuid=wanted.volume_uuid))
-            self._discard_incoming(wanted.volume)
+            self.discard_incoming(wanted.volume)
             kind = "base" if wanted.whole else "layer"
             record = IncomingRecord(
                 wanted.volume,
@@ -142,7 +142,7 @@ class ReplicaStore:
     def restart(self, record: IncomingRecord) -> IncomingRecord:
         """The same generation from its first run on, into an object of its own."""
         with self.lock, self.journal.transaction():
-            self._discard_incoming(record.volume)
+            self.discard_incoming(record.volume)
             kind = "base" if record.whole else "layer"
             fresh = replace(
                 record,
@@ -177,10 +177,11 @@ class ReplicaStore:
     def drop_incoming(self, name: str) -> None:
         """Forget what was coming in, and give its room back."""
         with self.lock, self.journal.transaction():
-            self._discard_incoming(name)
+            self.discard_incoming(name)
         self.collect()
 
-    def _discard_incoming(self, name: str) -> None:
+    def discard_incoming(self, name: str) -> None:
+        """The part of :meth:`drop_incoming` that belongs into a transaction."""
         record = self.journal.incoming(name)
         if record is not None:
             self.journal.add_garbage(name, record.object_name)
@@ -267,11 +268,13 @@ class ReplicaStore:
 
         :raises ReplicaNotFound: no such volume.
         :raises GenerationNotFound: never committed here, or merged past.
+        :raises ReplicaPromoted: its images are a source's now.
 
         A seed is found by its UUID alone.
         """
         with self.lock, self.journal.transaction():
             volume = self.volume(name)
+            check_not_promoted(volume, self.journal.newest(name))
             if volume.role == ROLE_SEED and uuid == volume.seed_uuid:
                 # For comparing only: no number, and so no device, ever leads here.
                 seed = Generation(0, uuid, "", volume.role_since)
@@ -400,7 +403,7 @@ class ReplicaStore:
             )
 
     def _let_go(self, volume: VolumeRecord) -> None:
-        self._discard_incoming(volume.name)
+        self.discard_incoming(volume.name)
         for layer in self.journal.layers(volume.name):
             self.journal.add_garbage(volume.name, layer.object_name)
         if volume.base_object:
@@ -433,6 +436,11 @@ class ReplicaStore:
             with self.lock:
                 self._holds.unuse(objects)
             self.collect()
+
+    def is_busy(self, objects: Iterable[str]) -> bool:
+        """Whether something writes or reads one of these objects; see :meth:`using`."""
+        with self.lock:
+            return any(self._holds.is_busy(one) for one in objects)
 
     def _tell(self) -> None:
         with self.changed:

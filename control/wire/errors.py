@@ -50,6 +50,14 @@ class OnOwnDevice(Precondition):
     """A whole copy to a replica on a device of its own, which it would have to leave."""
 
 
+class MirrorLoop(Precondition):
+    """A volume of the replica's own host, sent by another one: a copy would come back to itself."""
+
+
+class ReplicaPromoted(Precondition):
+    """What was a replica is a source of its host now, and takes nothing from its old source."""
+
+
 class NotStaged(Precondition):
     """A member of a group has not come whole, or as another generation. Nothing was committed."""
 
@@ -92,6 +100,10 @@ class QuotaExceeded(ReplicaFull):
 
 class BadManifest(Usage):
     """A manifest that describes nothing that could be received."""
+
+
+class NotAStack(Usage):
+    """A base and layers that do not make up the generation they are to be."""
 
 
 class BadCommit(Usage):
