@@ -55,10 +55,14 @@ class RateLimiter:
             self._level = min(self._level, rate * BURST_SECONDS) if rate else 0.0
             self._changed.notify_all()
 
-    def take(self, count: int) -> None:
-        """Wait until ``count`` bytes may move. :raises Interrupted: ``stop`` is set."""
+    def take(self, count: int, check: Callable[[], None] = lambda: None) -> None:
+        """Wait until ``count`` bytes may move. :raises Interrupted: ``stop`` is set.
+
+        :param check: called some times a second while it waits; what it raises ends the wait.
+        """
         with self._changed:
             while not self.stop.is_set():
+                check()
                 self._refill()
                 if self._rate == 0:
                     return

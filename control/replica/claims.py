@@ -58,9 +58,30 @@ class Claims:
         try:
             yield mine
         finally:
-            with self._free:
-                del self._claims[volume]
-                self._free.notify_all()
+            self._let_go(volume)
+
+    @contextmanager
+    def unwritten(self, volume: str) -> Iterator[None]:
+        """Have a volume that no call writes; none begins until the context is left.
+
+        :raises ReplicaBusy: a call writes it; it goes on.
+        """
+        with self._free:
+            if volume in self._claims:
+                raise ReplicaBusy(
+                    f"a generation of {volume} is coming in",
+                    "try again when it has come, or end the mirror first",
+                )
+            self._claims[volume] = Claim(volume, lambda: None)
+        try:
+            yield
+        finally:
+            self._let_go(volume)
+
+    def _let_go(self, volume: str) -> None:
+        with self._free:
+            del self._claims[volume]
+            self._free.notify_all()
 
     def _take_over(self, volume: str) -> None:
         deadline = time.monotonic() + self._wait_seconds

@@ -132,6 +132,24 @@ class ReplicaJournal:
         sql = "DELETE FROM layers WHERE volume = ? AND object_name = ?"
         return self._db.write(sql, record.volume, record.object_name) > 0
 
+    # What was handed over.
+
+    def remember_handed_over(self, volume: str, contents: str) -> None:
+        """Write down what a promoted volume had."""
+        self._db.write("INSERT INTO handed_over VALUES (?, ?)", volume, contents)
+
+    def handed_over(self, volume: str) -> str:
+        """What :meth:`remember_handed_over` wrote down."""
+        rows = self._db.rows("SELECT contents FROM handed_over WHERE volume = ?", volume)
+        return str(rows[0]["contents"])
+
+    def forget_stack(self, volume: str) -> None:
+        """Forget layers, history and what was handed over; the volume stays."""
+        with self.transaction():
+            self._db.write("DELETE FROM layers WHERE volume = ?", volume)
+            self._db.write("DELETE FROM generations WHERE volume = ?", volume)
+            self._db.write("DELETE FROM handed_over WHERE volume = ?", volume)
+
     # Generations.
 
     def history(self, volume: str) -> list[CommittedRecord]:

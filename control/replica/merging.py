@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from control.limiter import Interrupted, RateLimiter
@@ -33,8 +35,21 @@ class MergeProgress:
     total: int
 
 
+class _Heeding(RateLimiter):
+    """The merger's own limit, and an ear for whoever wants this volume left alone."""
+
+    def __init__(self, limiter: RateLimiter, check: Callable[[], None]) -> None:
+        super().__init__()
+        self._limiter = limiter
+        self._check = check
+
+    def take(self, count: int, check: Callable[[], None] = lambda: None) -> None:
+        """Wait until ``count`` bytes may move, or the volume is to be left alone."""
+        self._limiter.take(count, self._check)
+
+
 class LayerGone(FrazilError):
-    """The layer was let go while it was merged: a whole copy, or a removal."""
+    """The layer was let go while it was merged, or is about to: a whole copy, a removal."""
 
 
 class ReplicaMerger(threading.Thread):
@@ -59,6 +74,8 @@ class ReplicaMerger(threading.Thread):
         self.limiter = RateLimiter(rate)
         self._store = store
         self._now: MergeProgress | None = None
+        self._merging = ""
+        self._left_alone: Counter[str] = Counter()
         self._problems: dict[str, str] = {}
         self._retry_at: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -78,6 +95,25 @@ class ReplicaMerger(threading.Thread):
         """Why merging this volume failed last; empty when it did not."""
         return self._problems.get(volume, "")
 
+    @contextmanager
+    def leaving_alone(self, volume: str) -> Iterator[None]:
+        """Merge nothing of this volume until the context is left; a running merge ends first.
+
+        It goes on later from what was durable.
+        """
+        with self._store.changed:
+            self._left_alone[volume] += 1
+            while self._merging == volume:
+                self._store.changed.wait(LOOK_AGAIN_SECONDS)
+        try:
+            yield
+        finally:
+            with self._store.changed:
+                self._left_alone[volume] -= 1
+                self._left_alone += Counter()
+                self._store.changes += 1
+                self._store.changed.notify_all()
+
     def run(self) -> None:
         """Merge, then sleep until something changes."""
         while not self.limiter.stop.is_set():
@@ -96,10 +132,12 @@ class ReplicaMerger(threading.Thread):
         """Merge one layer, if there is one that may be. :return: whether there may be another."""
         now = time.monotonic()
         failed = {name for name, at in self._retry_at.items() if at > now}
-        found = self._store.next_merge(failed)
-        if found is None:
-            return False
-        volume, layer = found
+        with self._store.lock:
+            found = self._store.next_merge(failed | set(self._left_alone))
+            if found is None:
+                return False
+            volume, layer = found
+            self._merging = volume.name
         try:
             done = self._merge(volume, layer)
         except (Interrupted, LayerGone):
@@ -109,6 +147,9 @@ class ReplicaMerger(threading.Thread):
             return True
         finally:
             self._now = None
+            with self._store.changed:
+                self._merging = ""
+                self._store.changed.notify_all()
         self._problems.pop(volume.name, None)
         self._failures.pop(volume.name, None)
         self._retry_at.pop(volume.name, None)
@@ -137,12 +178,16 @@ class ReplicaMerger(threading.Thread):
             merge(
                 reader,
                 base,
-                limiter=self.limiter,
+                limiter=_Heeding(self.limiter, lambda: self._heed(layer)),
                 progress=lambda done, _: self._progressed(layer, done),
                 on_durable=lambda done: self._durable(layer, done),
                 start=layer.merged,
                 punch=not volume.base_spans,
             )
+
+    def _heed(self, layer: LayerRecord) -> None:
+        if layer.volume in self._left_alone:
+            raise LayerGone(f"{layer.volume} is to be left alone")
 
     def _progressed(self, layer: LayerRecord, done: int) -> None:
         self._now = MergeProgress(layer.volume, layer.number, done, layer.chunks)

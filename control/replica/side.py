@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from control import VERSION
 from control.certificates import check_certificates
 from control.context import Context
@@ -10,9 +12,10 @@ from control.pool.presence import check_present, mark
 from control.replica.claims import Claims
 from control.replica.describe import describe
 from control.replica.devices import ReplicaDevices
+from control.replica.handover import HandedOver, hand_over, take_in
 from control.replica.merging import ReplicaMerger
 from control.replica.receive import Receiver
-from control.replica.records import VolumeRecord
+from control.replica.records import CommittedRecord, LayerRecord, VolumeRecord
 from control.replica.seeds import seed
 from control.replica.server import PeerServer
 from control.replica.service import ReplicaService
@@ -63,7 +66,12 @@ class ReplicaSide:
         me = Me(self._context.journal.host_uuid, config.host.name, VERSION)
         receiver = Receiver(self.store, self._claims, self._received)
         service = ReplicaService(
-            self.store, receiver, self.merger, me, lambda: config.replica.allow
+            self.store,
+            receiver,
+            self.merger,
+            me,
+            lambda: config.replica.allow,
+            sources=self._sources,
         )
         server = PeerServer(service, config.listen.address, config.tls, config.listen.plaintext)
         server.start()
@@ -78,6 +86,9 @@ class ReplicaSide:
         if self.merger.is_alive():
             self.merger.join(STOP_SECONDS)
         self.store.close()
+
+    def _sources(self) -> dict[str, str]:
+        return {volume.uuid: volume.name for volume in self._context.journal.volumes()}
 
     def _received(self, name: str) -> None:
         newest = self.store.journal.newest(name)
@@ -104,6 +115,34 @@ class ReplicaSide:
         """See :func:`control.replica.seeds.seed`: content of this host, to be mirrored onto."""
         made = seed(self.store, name, spans, identity, self._context.journal.volumes())
         self._context.events.add("info", name, "seeded", f"of {made.size} bytes, for {identity}")
+        return made
+
+    def hand_over(self, name: str, *, end_copy: bool = False) -> HandedOver:
+        """See :func:`control.replica.handover.hand_over`; merging it is interrupted.
+
+        :param end_copy: end a copy that comes in, as after its source's death; else it is refused.
+        :raises ReplicaBusy: a copy comes in, or did not end in time.
+        """
+        claim = self._claims.claim(name, lambda: None) if end_copy else self._claims.unwritten(name)
+        with claim, self.merger.leaving_alone(name):
+            given = hand_over(self.store, name)
+        number = given.history[0].generation.number
+        self._context.events.add("info", name, "handed-over", f"a source from generation {number}")
+        return given
+
+    def take_in(
+        self,
+        volume: VolumeRecord,
+        layers: Sequence[LayerRecord],
+        history: Sequence[CommittedRecord],
+    ) -> VolumeRecord:
+        """See :func:`control.replica.handover.take_in`.
+
+        :raises ReplicaBusy: a copy comes in under this name.
+        """
+        with self._claims.unwritten(volume.name):
+            made = take_in(self.store, volume, layers, history)
+        self._context.events.add("info", volume.name, "taken-in", f"for {made.identity}")
         return made
 
     def description(self, name: str) -> replica_pb2.ReplicaVolume:

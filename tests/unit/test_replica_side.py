@@ -23,11 +23,20 @@ from control.config.sections import (
 from control.context import Context
 from control.events import Events
 from control.journal import Journal
+from control.records import VolumeRecord, VolumeState
 from control.replica.side import ReplicaSide
 from control.spans import Span
 from control.store.errors import NoRoom
 from control.wire.channel import connect
-from control.wire.errors import OnOwnDevice, PeerUnreachable, ReplicaHeld, ReplicaNotFound
+from control.wire.errors import (
+    MirrorLoop,
+    OnOwnDevice,
+    PeerUnreachable,
+    ReplicaBusy,
+    ReplicaHeld,
+    ReplicaNotFound,
+    ReplicaPromoted,
+)
 from control.wire.send import send
 from dm_tables.dmsetup import Dmsetup, DmsetupMissing
 from dm_tables.errors import FrazilError
@@ -35,7 +44,7 @@ from dm_tables.running import Completed
 from dm_tables.units import MIB, Bytes
 from proto.frazil.v1 import replica_pb2
 from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
-from tests.replica_tools import generation, manifest, messages, noise, patched, whole
+from tests.replica_tools import VOLUME_UUID, generation, manifest, messages, noise, patched, whole
 
 CHUNK = 65536
 IMAGE = noise(2 * MIB) + bytes(2 * MIB)
@@ -272,3 +281,40 @@ def test_a_seed_is_made_of_content_that_is_here(side: ReplicaSide, tmp_path: Pat
         waiting.wait(0.02)
     same = (tmp_path / "old").read_bytes() == changed
     assert same
+
+
+def test_a_stack_changes_sides(side: ReplicaSide) -> None:
+    bring(side, 1, IMAGE)
+    given = side.hand_over("data")
+    assert ("data", "handed-over") in events_of(side)
+    with pytest.raises(ReplicaPromoted):
+        bring(side, 2, noise(len(IMAGE)), base=1)
+    side.take_in(given.volume, given.layers, given.history)
+    assert ("data", "taken-in") in events_of(side)
+    bring(side, 2, IMAGE, base=1)
+    assert side.description("data").newest == generation(2)
+
+
+def test_a_copy_that_comes_in_is_ended_only_when_told(side: ReplicaSide) -> None:
+    bring(side, 1, IMAGE)
+    ended = threading.Event()
+    said = messages(2, whole(noise(len(IMAGE)), CHUNK), base=1)[:-1]
+    with connect(address(side), None, True) as channel:
+        call = ReplicaStub(channel).Receive(hanging(said, ended))
+        assert next(call).WhichOneof("message") == "ready"
+        with pytest.raises(ReplicaBusy, match="coming in"):
+            side.hand_over("data")
+        given = side.hand_over("data", end_copy=True)
+        assert given.history[0].generation.number == 1
+        with pytest.raises(grpc.RpcError):
+            list(call)
+        ended.set()
+    assert side.description("data").role == "promoted"
+
+
+def test_what_another_host_sends_of_this_one_is_refused(side: ReplicaSide) -> None:
+    span = Span(Path("/nowhere"), Bytes(0), Bytes(MIB))
+    mine = VolumeRecord("mine", VOLUME_UUID, (span,), Bytes(MIB), Bytes(0), VolumeState.ACTIVE, 0)
+    side._context.journal.add_volume(mine)
+    with pytest.raises(MirrorLoop, match="a replica of mine"):
+        bring(side, 1, IMAGE)

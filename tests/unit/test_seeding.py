@@ -142,7 +142,7 @@ def test_the_limiter_is_asked_for_what_is_read(seeded: Seeded) -> None:
     class Counting(RateLimiter):
         taken = 0
 
-        def take(self, count: int) -> None:
+        def take(self, count: int, check: Callable[[], None] = lambda: None) -> None:
             self.taken += count
 
     limiter = Counting()
