@@ -94,3 +94,21 @@ def test_layers_of_different_chunk_sizes_stack_and_merge(guest: Guest) -> None:
     found = guest.call("tests.guest.inside.mixed:stacked", 64, 4, 1024, 16, timeout=180)
     assert found["merged"] == [True] * 4
     assert all(found.values()), found
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(4, 4), (64, 4), (4, 64)])
+def test_the_kernel_activates_a_squashed_layer(guest: Guest, lower: int, upper: int) -> None:
+    found = guest.call("tests.guest.inside.mixed:squashed", lower, upper)
+    assert found == {
+        "two layers": True,
+        "one layer": True,
+        "exceptions": True,
+        "kernel goes on": True,
+    }
+
+
+def test_layers_squashed_the_wrong_way_round_are_seen(guest: Guest) -> None:
+    """The negative control."""
+    found = guest.call("tests.guest.inside.mixed:squashed", 4, 4, wrong=True)
+    assert found["two layers"]
+    assert not found["one layer"]
