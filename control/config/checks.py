@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from control.addresses import parse_address
 from control.config.errors import BadValue
-from control.config.sections import Config, MetricsSection, VolumeSection
+from control.config.sections import Config, MetricsSection, ReplicaSection, VolumeSection
+from control.replica.retention import MOST_POINTS
 
 
 def check(config: Config) -> None:
     """:raises BadValue: two keys contradict each other, or one needs another."""
     _check_listener(config)
     _check_storage(config)
+    _check_replica(config.replica)
     _check_volume(config.volume)
     _check_metrics(config.metrics)
     if config.pool.sacrifice_at <= config.pool.grow_at:
@@ -40,6 +42,16 @@ def _check_listener(config: Config) -> None:
             "tls",
             f"is missing, and [listen] has the address {address}",
             f"give ca, cert and key in [tls]{other}",
+        )
+
+
+def _check_replica(replica: ReplicaSection) -> None:
+    points = replica.keep_last + replica.keep_hourly + replica.keep_daily + replica.keep_weekly
+    if points > MOST_POINTS:
+        raise BadValue(
+            "replica.keep_last",
+            f"keeps {points} recovery points, together with the hourly, daily and weekly ones",
+            f"{MOST_POINTS} in all are the most",
         )
 
 

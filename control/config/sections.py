@@ -208,6 +208,23 @@ class ReplicaSection(Section, frozen=True):
             extra={"text": "text", "example": '"vg0"'},
         ),
     ] = None
+    keep_last: Annotated[
+        int,
+        Meta(
+            description="Recovery points of replicas that have no retention of their own: the "
+            "newest so many generations can be shown. The newest one always can.",
+            ge=0,
+        ),
+    ] = 0
+    keep_hourly: Annotated[
+        int, Meta(description="And the newest one of each of so many hours.", ge=0)
+    ] = 0
+    keep_daily: Annotated[
+        int, Meta(description="And the newest one of each of so many days.", ge=0)
+    ] = 0
+    keep_weekly: Annotated[
+        int, Meta(description="And the newest one of each of so many weeks.", ge=0)
+    ] = 0
     allow: tuple[AllowSection, ...] = ()
 
 
