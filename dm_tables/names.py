@@ -9,6 +9,7 @@ device name                         UUID
 head   ``frazil-VOLUME``            ``FRAZIL-<32 hex>-head``
 layer  ``frazil-VOLUME-<s>``        ``FRAZIL-<32 hex>-layer-<s>``
 held   ``frazil-VOLUME-g<n>``       ``FRAZIL-<32 hex>-held-<n>``
+test   ``frazil-VOLUME-g<n>-test``  ``FRAZIL-<32 hex>-test-<n>``
 ====== ============================ ==============================
 """
 
@@ -34,8 +35,8 @@ VOLUME_NAME_LIMIT = 64
 # What libdevmapper leaves as it is: anything else it would mangle into \xNN in /dev/mapper.
 _PLAIN = re.compile(r"[A-Za-z0-9#+\-.:=@_]+")
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_SUFFIX = re.compile(r"-g?[0-9]+$")
-_UUID = re.compile(r"FRAZIL-([0-9a-f]{32})-(head|layer|held)(?:-(0|[1-9][0-9]*))?")
+_SUFFIX = re.compile(r"-(?:g?[0-9]+|g[0-9]+-test)$")
+_UUID = re.compile(r"FRAZIL-([0-9a-f]{32})-(head|layer|held|test)(?:-(0|[1-9][0-9]*))?")
 
 
 class BadName(Usage):
@@ -68,6 +69,7 @@ class Role(Enum):
     HEAD = "head"
     LAYER = "layer"
     HELD = "held"
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ def held_name(volume: str, generation: int) -> DmName:
     return DmName(f"{NAME_PREFIX}{volume_name(volume)}-g{_counted(generation)}")
 
 
+def test_name(volume: str, generation: int) -> DmName:
+    """A writable head on one generation, whose writes are thrown away."""
+    return DmName(f"{held_name(volume, generation)}-test")
+
+
 def head_uuid(volume: UUID | str) -> DmUuid:
     """The UUID of a volume's head."""
     return DmUuid(f"{UUID_PREFIX}{_hex(volume)}-{Role.HEAD.value}")
@@ -127,6 +134,11 @@ def layer_uuid(volume: UUID | str, sequence: int) -> DmUuid:
 def held_uuid(volume: UUID | str, generation: int) -> DmUuid:
     """The UUID of a held generation's device."""
     return DmUuid(f"{UUID_PREFIX}{_hex(volume)}-{Role.HELD.value}-{_counted(generation)}")
+
+
+def test_uuid(volume: UUID | str, generation: int) -> DmUuid:
+    """The UUID of the device that :func:`test_name` names."""
+    return DmUuid(f"{UUID_PREFIX}{_hex(volume)}-{Role.TEST.value}-{_counted(generation)}")
 
 
 def parse_uuid(text: str) -> Identity | None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
 
 from control.pool.errors import PoolObjectMissing
 from control.pool.pool import Pool
-from control.replica.records import VolumeRecord
+from control.replica.records import Based, VolumeRecord
 from control.replica.room import growth_left
 from control.replica.store import ReplicaStore
 from control.spans import Span, size_of
@@ -22,22 +21,6 @@ from dm_tables.units import MIB, Bytes
 
 ZERO_STEP = 256 * MIB
 """How much of a device is zeroed at once: some seconds, where it must be written."""
-
-
-class Based(Protocol):
-    """What stands on a base: a volume, or a generation's image."""
-
-    @property
-    def base_spans(self) -> tuple[Span, ...]:
-        """Content that was there before; the base begins with it."""
-
-    @property
-    def base_object(self) -> str:
-        """The pool's object that holds the rest; empty: there is none."""
-
-    @property
-    def size(self) -> Bytes:
-        """How much of the base counts, in bytes."""
 
 
 def base_of(pool: Pool, based: Based) -> tuple[Span, ...]:
@@ -54,14 +37,6 @@ def base_of(pool: Pool, based: Based) -> tuple[Span, ...]:
     if rest:
         spans.append(Span(pool.open(based.base_object).path, Bytes(0), Bytes(rest)))
     return tuple(spans)
-
-
-def base_key(based: Based) -> str:
-    """What tells this base from any other, however it grows."""
-    if based.base_spans:
-        first = based.base_spans[0]
-        return f"{first.path}@{first.offset}"
-    return based.base_object
 
 
 def growth_to_come(pool: Pool, volume: VolumeRecord, size: Bytes) -> int:

@@ -58,7 +58,18 @@ CREATE TABLE handed_over (
   contents TEXT NOT NULL) STRICT;
 """
 
-STEPS = (FIRST, GROUPS)
+POINTS = """
+ALTER TABLE held ADD COLUMN shown INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE held ADD COLUMN scratch TEXT NOT NULL DEFAULT '';
+CREATE TABLE retention (
+  volume TEXT PRIMARY KEY REFERENCES volumes(name) ON DELETE CASCADE, last INTEGER NOT NULL,
+  hourly INTEGER NOT NULL, daily INTEGER NOT NULL, weekly INTEGER NOT NULL) STRICT;
+CREATE TABLE pins (
+  volume TEXT NOT NULL REFERENCES volumes(name) ON DELETE CASCADE, number INTEGER NOT NULL,
+  rule TEXT NOT NULL, PRIMARY KEY (volume, number, rule)) STRICT;
+"""
+
+STEPS = (FIRST, GROUPS, POINTS)
 """What brings a database from each version to the next; the first makes it."""
 
 SCHEMA_VERSION = len(STEPS)

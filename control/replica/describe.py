@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from control.replica.merging import MergeProgress
+from control.replica.points import describe_points, retention_of
 from control.replica.quota import allocated_bytes
 from control.replica.records import ROLE_SEED, LayerRecord, VolumeRecord
+from control.replica.retention import Retention
 from control.replica.seeds import seed_generation
 from control.replica.store import ReplicaStore
 from dm_tables.errors import FrazilError
@@ -39,10 +41,19 @@ def describe(
         _add_generations(store, message)
         for layer in store.journal.layers(name):
             message.layers.append(_layer(store, volume, layer))
+        message.points.extend(describe_points(store, name))
+        message.retention.CopyFrom(retention_message(retention_of(store, name)))
     if merge is not None:
         message.merging_chunks_done = merge.done
         message.merging_chunks_total = merge.total
     return message
+
+
+def retention_message(wanted: Retention) -> replica_pb2.Retention:
+    """Retention for the wire."""
+    return replica_pb2.Retention(
+        last=wanted.last, hourly=wanted.hourly, daily=wanted.daily, weekly=wanted.weekly
+    )
 
 
 def _add_generations(store: ReplicaStore, message: replica_pb2.ReplicaVolume) -> None:

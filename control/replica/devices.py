@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from control.replica.bases import base_key, base_of
-from control.replica.records import Chain, Generation
+from control.replica.bases import base_of
+from control.replica.records import Chain, Generation, base_key
 from control.replica.store import ReplicaStore
 from control.stack import StackDevices, StackLayer
 from control.wire.errors import ReplicaHeld

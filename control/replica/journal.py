@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from control.replica.database import Database
+from control.replica.points_journal import PointsJournal
 from control.replica.records import (
     Chain,
     ChainLayer,
@@ -33,6 +34,7 @@ class ReplicaJournal:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.points = PointsJournal(database)
 
     def transaction(self) -> AbstractContextManager[None]:
         """See :meth:`Database.transaction`."""
@@ -164,7 +166,10 @@ class ReplicaJournal:
         return _committed(rows[0]) if rows else None
 
     def add_committed(self, record: CommittedRecord) -> None:
-        """Write a committed generation down; old ones beyond the bound are forgotten."""
+        """Write a committed generation down; old ones beyond the bound are forgotten.
+
+        What base and layers lead to is remembered for as long as they are there.
+        """
         made = record.generation
         with self.transaction():
             self._db.write(
@@ -185,10 +190,14 @@ class ReplicaJournal:
             )
             self._db.write(
                 "DELETE FROM generations WHERE volume = ? AND number NOT IN (SELECT number FROM"
-                " generations WHERE volume = ? ORDER BY number DESC LIMIT ?)",
+                " generations WHERE volume = ? ORDER BY number DESC LIMIT ?)"
+                " AND number NOT IN (SELECT number FROM layers WHERE volume = ?)"
+                " AND number NOT IN (SELECT base_number FROM volumes WHERE name = ?)",
                 record.volume,
                 record.volume,
                 KEPT_GENERATIONS,
+                record.volume,
+                record.volume,
             )
 
     def set_group(self, volume: str, number: int, group: str) -> None:

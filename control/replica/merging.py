@@ -1,4 +1,7 @@
-"""Synchronizing RVx/s into RVx/1 (figure 7D, step 234): committed layers fold into the base."""
+"""Synchronizing RVx/s into RVx/1 (figure 7D, step 234): committed layers fold into the base.
+
+Those that lead to generations that are kept stay; what lies between two of them becomes one.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,18 @@ from dataclasses import dataclass
 from control.limiter import Interrupted, RateLimiter
 from control.merge import merge
 from control.replica.bases import base_of
+from control.replica.points import MergeStep, SquashStep, next_step
 from control.replica.records import LayerRecord, VolumeRecord
+from control.replica.squashing import squash_layers
 from control.replica.store import ReplicaStore
 from control.store.reader import StoreReader
 from dm_tables.errors import FrazilError
 
 log = logging.getLogger("frazil.replica")
 
-LOOK_AGAIN_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 5.0
+"""Room may become short without anything being committed: a generation is coming in."""
+
 FIRST_RETRY_SECONDS = 2.0
 LAST_RETRY_SECONDS = 300.0
 
@@ -53,7 +60,7 @@ class LayerGone(FrazilError):
 
 
 class ReplicaMerger(threading.Thread):
-    """Merges whatever may be merged, one layer at a time.
+    """Merges and squashes whatever may be, one layer at a time.
 
     A layer's chunks go into the base while every image that is shown still reads them from the
     layer; only then is the layer let go, in one transaction. Killed at any point, it goes on
@@ -61,6 +68,7 @@ class ReplicaMerger(threading.Thread):
 
     :param rate: bytes a second; 0: no limit.
     :param on_problem: told of a volume and why merging it failed, once for each reason.
+    :param on_given_up: told of a volume and a generation that is not kept for want of room.
     """
 
     def __init__(
@@ -68,9 +76,11 @@ class ReplicaMerger(threading.Thread):
         store: ReplicaStore,
         rate: int = 0,
         on_problem: Callable[[str, Exception], None] = lambda volume, error: None,
+        on_given_up: Callable[[str, int], None] = lambda volume, number: None,
     ) -> None:
         super().__init__(name="replica merger", daemon=True)
         self._on_problem = on_problem
+        self._on_given_up = on_given_up
         self.limiter = RateLimiter(rate)
         self._store = store
         self._now: MergeProgress | None = None
@@ -129,17 +139,17 @@ class ReplicaMerger(threading.Thread):
         return min(LOOK_AGAIN_SECONDS, max(0.1, due - time.monotonic()))
 
     def merge_next(self) -> bool:
-        """Merge one layer, if there is one that may be. :return: whether there may be another."""
+        """Merge or squash, if there is what may be. :return: whether there may be more."""
         now = time.monotonic()
         failed = {name for name, at in self._retry_at.items() if at > now}
         with self._store.lock:
-            found = self._store.next_merge(failed | set(self._left_alone))
-            if found is None:
+            step = next_step(self._store, failed | set(self._left_alone))
+            if step is None:
                 return False
-            volume, layer = found
+            volume = step.volume
             self._merging = volume.name
         try:
-            done = self._merge(volume, layer)
+            done = self._do(step)
         except (Interrupted, LayerGone):
             return not self.limiter.stop.is_set()
         except (FrazilError, OSError) as error:
@@ -163,6 +173,15 @@ class ReplicaMerger(threading.Thread):
             log.error("merging %s failed: %s", volume, error)
             self._on_problem(volume, error)
         self._problems[volume] = str(error)
+
+    def _do(self, step: MergeStep | SquashStep) -> bool:
+        if isinstance(step, SquashStep):
+            heeding = _Heeding(self.limiter, lambda: self._heed(step.lower))
+            squash_layers(self._store, step, heeding)
+            return True
+        if step.given_up:
+            self._on_given_up(step.volume.name, step.given_up)
+        return self._merge(step.volume, step.layer)
 
     def _merge(self, volume: VolumeRecord, layer: LayerRecord) -> bool:
         """Copy the layer's chunks into the base. :return: whether the layer could be let go."""

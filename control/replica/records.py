@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from control.spans import Span
 from control.wire.frames import Tally
@@ -143,3 +144,32 @@ class Chain:
     base_object: str
     layers: tuple[ChainLayer, ...]
     base_spans: tuple[Span, ...] = ()
+
+    @property
+    def objects(self) -> set[str]:
+        """The names of all of them."""
+        return {self.base_object, *(layer.object_name for layer in self.layers)}
+
+
+class Based(Protocol):
+    """What stands on a base: a volume, or a generation's image."""
+
+    @property
+    def base_spans(self) -> tuple[Span, ...]:
+        """Content that was there before; the base begins with it."""
+
+    @property
+    def base_object(self) -> str:
+        """The pool's object that holds the rest; empty: there is none."""
+
+    @property
+    def size(self) -> Bytes:
+        """How much of the base counts, in bytes."""
+
+
+def base_key(based: Based) -> str:
+    """What tells this base from any other, however it grows."""
+    if based.base_spans:
+        first = based.base_spans[0]
+        return f"{first.path}@{first.offset}"
+    return based.base_object

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from control.replica.database import Database
 from control.replica.holds import Holds
 from control.replica.journal import ReplicaJournal
 from control.replica.records import (
+    ROLE_PROMOTED,
     ROLE_REPLICA,
     ROLE_SEED,
     Chain,
@@ -31,6 +32,7 @@ from control.replica.records import (
     LayerRecord,
     VolumeRecord,
 )
+from control.replica.retention import Retention
 from control.wire.errors import (
     BaseMismatch,
     GenerationNotFound,
@@ -52,13 +54,18 @@ class ReplicaStore:
     :param directory: where the journal lies; made if need be.
     :param pool: where bases and layers lie.
     :param clock: ns since the epoch.
+    :param retention: what volumes keep that have no retention of their own.
     :raises ReplicaDamaged, ReplicaTooNew: the journal cannot be used.
 
     Opening it finishes what a crash left: objects that nothing names any more are deleted.
     """
 
     def __init__(
-        self, directory: Path, pool: Pool, clock: Callable[[], int] = time.time_ns
+        self,
+        directory: Path,
+        pool: Pool,
+        clock: Callable[[], int] = time.time_ns,
+        retention: Retention | None = None,
     ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.pool = pool
@@ -66,6 +73,7 @@ class ReplicaStore:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.changes = 0
+        self.retention = retention or Retention()
         self._clock = clock
         self._holds = Holds(self.journal)
         self.collect()
@@ -109,6 +117,7 @@ class ReplicaStore:
             found += [layer.object_name for layer in self.journal.layers(name)]
             found += [volume.base_object] if volume is not None and volume.base_object else []
             found += [incoming.object_name] if incoming is not None else []
+            found += self.journal.points.scratches(name).values()
             return found
 
     # What is coming in.
@@ -282,11 +291,10 @@ class ReplicaStore:
             found = self._committed(name, number, uuid)
             layers = self.journal.layers(name)
             wanted = found.generation.number
-            if not _is_there(volume, layers, wanted):
-                newest = self._committed(name, 0, "").generation.number
+            if wanted not in points_of(volume, layers):
+                there = ", ".join(map(str, points_of(volume, layers)))
                 raise GenerationNotFound(
-                    f"{name} has merged past generation {wanted}",
-                    f"its newest is generation {newest}",
+                    f"{name} has merged past generation {wanted}", f"there are: {there}"
                 )
             below = [layer for layer in layers if layer.number <= wanted]
             return Chain(
@@ -342,26 +350,33 @@ class ReplicaStore:
         with self.lock:
             return self._holds.numbers(name)
 
+    def read_numbers(self, name: str) -> set[int]:
+        """The generations that are read."""
+        with self.lock:
+            return {chain.generation.number for chain in self._holds.read(name)}
+
+    def set_retention(self, name: str, wanted: Retention) -> None:
+        """Keep these generations from now on. :raises ReplicaNotFound: no such volume."""
+        with self.lock:
+            self.volume(name)
+            self.journal.points.save_retention(name, wanted)
+        self._tell()
+
     # Merging.
 
-    def next_merge(self, without: Collection[str] = ()) -> tuple[VolumeRecord, LayerRecord] | None:
-        """A layer that may be folded into its base now; from then on it is being merged.
+    def begin_merge(self, volume: VolumeRecord, layer: LayerRecord) -> bool:
+        """See that the lowest layer is folded into its base from now on.
 
-        :param without: volumes to leave alone.
+        The generation that the base shows is gone with it.
+
+        :return: False while what is held forbids it.
         """
         with self.lock:
-            for volume in self.journal.volumes():
-                layers = self.journal.layers(volume.name)
-                if volume.name in without or not layers:
-                    continue
-                lowest = layers[0]
-                if not self._holds.allow_merge(volume.name, lowest):
-                    continue
-                if not lowest.merging:
-                    lowest = replace(lowest, merging=True)
-                    self.journal.save_layer(lowest)
-                return volume, lowest
-        return None
+            if not self._holds.allow_merge(volume, layer):
+                return False
+            if not layer.merging:
+                self.journal.save_layer(replace(layer, merging=True))
+        return True
 
     def finish_merge(self, volume: VolumeRecord, layer: LayerRecord) -> bool:
         """The layer is in the base, durably: let it go.
@@ -369,7 +384,7 @@ class ReplicaStore:
         :return: False while something reads it, or when a whole copy took its place.
         """
         with self.lock, self.journal.transaction():
-            if self._holds.any(volume.name):
+            if not self._holds.allow_letting_go(volume):
                 return False
             if not self.journal.remove_layer(layer):
                 return False
@@ -411,13 +426,13 @@ class ReplicaStore:
         self.journal.remove_volume(volume.name)
 
     def collect(self) -> None:
-        """Delete the objects that were let go, unless something still reads that volume's.
+        """Delete the objects that were let go, unless something still reads them.
 
         A failure is logged; the next collection tries again.
         """
         with self.lock:
             for object_name, volume in self.journal.garbage():
-                if self._holds.any(volume) or self._holds.is_busy(object_name):
+                if self._holds.needs(volume, object_name):
                     continue
                 try:
                     self.pool.remove(object_name)
@@ -448,8 +463,8 @@ class ReplicaStore:
             self.changed.notify_all()
 
 
-def _is_there(volume: VolumeRecord, layers: list[LayerRecord], number: int) -> bool:
-    """Whether base and layers still add up to generation ``number``."""
-    if volume.base_number == number:
-        return not any(layer.merging for layer in layers)
-    return any(layer.number == number for layer in layers)
+def points_of(volume: VolumeRecord, layers: list[LayerRecord]) -> list[int]:
+    """The generations that base and layers add up to, oldest first; a source's are not shown."""
+    dirty = any(layer.merging for layer in layers) or volume.role == ROLE_PROMOTED
+    base = [volume.base_number] if volume.base_number and not dirty else []
+    return base + [layer.number for layer in layers]

@@ -20,6 +20,7 @@ def test_names_are_those_that_are_documented() -> None:
     assert names.head_name("orders") == "frazil-orders"
     assert names.layer_name("orders", 7) == "frazil-orders-7"
     assert names.held_name("orders", 12) == "frazil-orders-g12"
+    assert names.test_name("orders", 12) == "frazil-orders-g12-test"
 
 
 @pytest.mark.parametrize("form", [VOLUME, str(VOLUME), VOLUME.hex, str(VOLUME).upper()])
@@ -27,6 +28,7 @@ def test_uuids_read_back(form: UUID | str) -> None:
     assert names.parse_uuid(names.head_uuid(form)) == Identity(VOLUME, Role.HEAD)
     assert names.parse_uuid(names.layer_uuid(form, 0)) == Identity(VOLUME, Role.LAYER, 0)
     assert names.parse_uuid(names.held_uuid(form, 31)) == Identity(VOLUME, Role.HELD, 31)
+    assert names.parse_uuid(names.test_uuid(form, 31)) == Identity(VOLUME, Role.TEST, 31)
 
 
 @pytest.mark.parametrize(
@@ -47,24 +49,28 @@ def test_other_uuids_are_nobodys(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a/b", "a b", "-a", ".a", "a\n", "ä", "x" * 65, "db-1", "db-g1", "db-007"]
+    "text",
+    ["", "a/b", "a b", "-a", ".a", "a\n", "ä", "x" * 65, "db-1", "db-g1", "db-007", "db-g1-test"],
 )
 def test_names_of_volumes_that_cannot_be(text: str) -> None:
     with pytest.raises(BadName):
         names.head_name(text)
 
 
-@pytest.mark.parametrize("text", ["a", "db1", "db_1", "db-1a", "0", "a.b-c", "db-g", "x" * 64])
+@pytest.mark.parametrize(
+    "text", ["a", "db1", "db_1", "db-1a", "0", "a.b-c", "db-g", "db-test", "x" * 64]
+)
 def test_names_of_volumes_that_can_be(text: str) -> None:
     assert names.layer_name(text, 2**63)
     assert names.volume_name(text) == text
 
 
 def test_no_two_devices_share_a_name() -> None:
-    volumes = ["db", "db-g", "db.1", "db_1", "1", "db1"]
+    volumes = ["db", "db-g", "db.1", "db_1", "1", "db1", "db-test"]
     made = [names.head_name(v) for v in volumes]
     made += [names.layer_name(v, n) for v in volumes for n in range(12)]
     made += [names.held_name(v, n) for v in volumes for n in range(12)]
+    made += [names.test_name(v, n) for v in volumes for n in range(12)]
     assert len(set(made)) == len(made)
 
 
@@ -114,7 +120,10 @@ def udev(environment: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     return env, options
 
 
-@pytest.mark.parametrize("uuid", [names.layer_uuid(VOLUME, 0), names.held_uuid(VOLUME, 4)])
+@pytest.mark.parametrize(
+    "uuid",
+    [names.layer_uuid(VOLUME, 0), names.held_uuid(VOLUME, 4), names.test_uuid(VOLUME, 4)],
+)
 def test_udev_leaves_inner_devices_alone(uuid: DmUuid) -> None:
     env, options = udev({"DM_UUID": uuid})
     assert env["DM_UDEV_DISABLE_DISK_RULES_FLAG"] == "1"

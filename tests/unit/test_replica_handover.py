@@ -17,6 +17,7 @@ from control.replica.claims import Claims
 from control.replica.describe import describe
 from control.replica.handover import HandedOver, hand_over, take_in
 from control.replica.images import image_digests
+from control.replica.points import MergeStep, next_step
 from control.replica.records import ROLE_PROMOTED, VolumeRecord
 from control.spans import Span
 from control.wire.errors import (
@@ -159,10 +160,10 @@ def test_what_is_held_is_not_handed_over(history: History) -> None:
 
 def test_what_is_merged_is_not_handed_over(history: History) -> None:
     store = history.replica.store
-    found = store.next_merge()
-    assert found is not None
+    step = next_step(store, set())
+    assert isinstance(step, MergeStep)
     with (
-        store.using(found[0].base_object, found[1].object_name),
+        store.using(step.volume.base_object, step.layer.object_name),
         pytest.raises(ReplicaBusy, match="being merged"),
     ):
         hand_over(store, "data")

@@ -141,11 +141,12 @@ def test_a_reader_is_held_for_as_long_as_it_reads(history: History) -> None:
 
 def test_what_a_reader_needs_outlives_a_whole_copy(history: History) -> None:
     replica = history.replica
-    with replica.store.reading("data", 3):
-        old = set(replica.pool.list())
+    with replica.store.reading("data", 3) as chain:
         other = noise(SIZE)
         say(replica, messages(9, whole(other, CHUNK)))
-        assert old < set(replica.pool.list())
+        assert chain.objects < set(replica.pool.list())
+        # Generation 4's layer goes at once.
+        assert len(replica.pool.list()) == len(chain.objects) + 1
         assert replica.image() == other
     assert len(replica.pool.list()) == 1
     assert replica.image() == other
@@ -162,9 +163,18 @@ def test_holding_twice_is_holding_once(history: History) -> None:
 
 def test_history_is_bounded(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "KEPT_GENERATIONS", 3)
+    history.replica.merger.merge_next()
     history.add(5)
-    numbers = [record.generation.number for record in history.replica.store.journal.history("data")]
-    assert numbers == [5, 4, 3]
+    # Longer, where more than that can be shown.
+    assert _numbers(history) == [5, 4, 3, 2]
+    while history.replica.merger.merge_next():
+        pass
+    history.add(6)
+    assert _numbers(history) == [6, 5, 4]
+
+
+def _numbers(history: History) -> list[int]:
+    return [record.generation.number for record in history.replica.store.journal.history("data")]
 
 
 @pytest.mark.parametrize("ask", [{"number": 9}, {"uuid": generation(9).uuid}])
