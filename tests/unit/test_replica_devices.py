@@ -72,8 +72,8 @@ class Shown:
         return sorted(name.rpartition("-")[2] for name in inner)
 
 
-@pytest.fixture
-def loops(monkeypatch: pytest.MonkeyPatch) -> Loops:
+def fake_loops(monkeypatch: pytest.MonkeyPatch) -> Loops:
+    """Loop devices, from here on."""
     made = Loops()
     monkeypatch.setattr("control.stack.attach_loop", made.attach)
     monkeypatch.setattr("control.stack.find_loop", made.find)
@@ -82,6 +82,11 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Loops:
     monkeypatch.setattr(FileObject, "detach", lambda self: made.detach(self.path))
     monkeypatch.setattr("dm_tables.device.Device.path", property(lambda self: Path(self.name)))
     return made
+
+
+@pytest.fixture
+def loops(monkeypatch: pytest.MonkeyPatch) -> Loops:
+    return fake_loops(monkeypatch)
 
 
 @pytest.fixture

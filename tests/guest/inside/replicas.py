@@ -73,7 +73,7 @@ class Bench:
 
 def shown(kind: str) -> dict[str, Any]:
     """Every generation as the kernel shows it; what a hold keeps, and what is left afterwards."""
-    bench = Bench(_group() if kind == "lvm" else "")
+    bench = Bench(group() if kind == "lvm" else "")
     bench.receive()
     found: dict[str, Any] = {
         "user space": all(
@@ -88,8 +88,8 @@ def shown(kind: str) -> dict[str, Any]:
         bench.devices.detach("data", number)
     found["the last one stays"] = bench.is_shown(3)
     bench.devices.detach("data")
-    found["devices left"] = _devices()
-    found["loops left"] = _loops()
+    found["devices left"] = device_names()
+    found["loops left"] = loop_devices()
     bench.merge_all()
     found["merged"] = bench.is_shown(5)
     bench.devices.detach("data")
@@ -111,18 +111,21 @@ def _cannot_be_written(bench: Bench) -> bool:
     return False
 
 
-def _devices() -> list[str]:
+def device_names() -> list[str]:
+    """The devices of frazil's that there are."""
     said = subprocess.run(["dmsetup", "ls"], capture_output=True, text=True, check=True).stdout
     return [line for line in said.splitlines() if line.startswith("frazil-")]
 
 
-def _loops() -> list[str]:
+def loop_devices() -> list[str]:
+    """The loop devices that there are."""
     said = subprocess.run(["losetup", "--list", "-n"], capture_output=True, text=True, check=True)
     return said.stdout.splitlines()
 
 
-def _group() -> str:
+def group() -> str:
     """A volume group on a disk that is full of something else."""
+    subprocess.run(["vgremove", "-ff", "-y", "replicas"], check=False, capture_output=True)
     with open("/dev/vdb", "wb") as disk:
         for _ in range(256):
             disk.write(b"\xa5" * MIB)

@@ -1,0 +1,92 @@
+"""Writable heads on a replica's generations, on real device-mapper: run inside a guest."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from control.blocks import Extent
+from control.replica import devices
+from control.replica.retention import Retention
+from control.replica.scratch import scratch_table
+from control.stack import StackDevices
+from control.store.direct import DirectFile
+from dm_tables.device import Device
+from dm_tables.table import Table
+from dm_tables.units import KIB, Bytes
+from tests.guest.inside.replicas import SIZE, Bench, device_names, group, loop_devices
+from tests.replica_tools import messages, noise, patched, say, whole
+
+MOUNT = Path("/mnt")
+CHUNK = 64 * KIB
+NUMBER = 3
+
+
+def tested(kind: str, *, scratch: bool = True) -> dict[str, Any]:
+    """A filesystem on a head to test on, while the replica takes and merges newer generations.
+
+    :param scratch: without it, the head writes to what it stands on.
+    """
+    bench = Bench(group() if kind == "lvm" else "")
+    bench.replica.store.retention = Retention(last=2)
+    bench.receive()
+    bench.is_shown(NUMBER)
+    with mock.patch.object(devices, "scratch_table", scratch_table if scratch else _bare):
+        head, _ = bench.devices.attach("data", NUMBER, writable=True)
+    with DirectFile(head) as device:
+        found: dict[str, Any] = {
+            "starts as its generation": bytes(device.read(0, SIZE)) == bench.images[NUMBER]
+        }
+    content = noise(3 * 1024 * KIB)
+    _run("mkfs.ext4", "-q", "-F", str(head))
+    _run("mount", str(head), str(MOUNT))
+    (MOUNT / "file").write_bytes(content)
+    _run("umount", str(MOUNT))
+    found["read-only is as it was"] = bench.is_shown(NUMBER)
+    found["a filesystem is written"] = not scratch or _content(head) == content
+    if not scratch:
+        bench.devices.detach("data", writable=True)
+        bench.devices.detach("data")
+        return found
+    found["newer ones come"] = all(_mirror(bench, number) for number in range(6, 20))
+    found["read-only is still as it was"] = bench.is_shown(NUMBER)
+    found["the filesystem is still there"] = _content(head) == content
+    bench.devices.detach("data", NUMBER)
+    bench.devices.detach("data", NUMBER, writable=True)
+    found["devices left"], found["loops left"] = device_names(), loop_devices()
+    bench.replica.store.retention = Retention()
+    bench.merge_all()
+    found["objects left"] = len(bench.replica.pool.list())
+    found["the newest"] = bench.replica.image() == bench.images[19]
+    bench.replica.store.remove("data")
+    bench.replica.store.close()
+    return found
+
+
+def _bare(stack: StackDevices, below: Device, object_name: str) -> Table:
+    return stack.linear_over(below)
+
+
+def _mirror(bench: Bench, number: int) -> bool:
+    """One more generation, and what may be merged and squashed."""
+    base = bench.images[number - 1]
+    image = patched(base, CHUNK, {number: noise(CHUNK), 2 * number: noise(CHUNK)})
+    bench.images[number] = image
+    extents = [Extent(Bytes(n * CHUNK), Bytes(CHUNK)) for n in (number, 2 * number)]
+    say(bench.replica, messages(number, whole(image, CHUNK, extents), base=number - 1))
+    bench.merge_all()
+    return bench.replica.image() == image
+
+
+def _content(head: Path) -> bytes:
+    _run("mount", str(head), str(MOUNT))
+    try:
+        return (MOUNT / "file").read_bytes()
+    finally:
+        _run("umount", str(MOUNT))
+
+
+def _run(*argv: str) -> None:
+    subprocess.run(argv, check=True, capture_output=True)
