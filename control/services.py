@@ -141,8 +141,10 @@ class ControlService(MirrorCalls):
     def AttachReplica(
         self, request: pb.AttachReplicaRequest, context: grpc.ServicerContext
     ) -> pb.AttachedReplica:
-        """A read-only device of a committed generation."""
-        device, generation = self.replicas.attach(request.name, request.generation)
+        """A device of a committed generation, read-only or to test on."""
+        device, generation = self.replicas.attach(
+            request.name, request.generation, writable=request.writable
+        )
         return pb.AttachedReplica(device=device, generation=generation)
 
     @typed
@@ -150,8 +152,16 @@ class ControlService(MirrorCalls):
         self, request: pb.DetachReplicaRequest, context: grpc.ServicerContext
     ) -> pb.DetachReplicaReply:
         """Release it."""
-        self.replicas.detach(request.name, request.generation)
+        self.replicas.detach(request.name, request.generation, writable=request.writable)
         return pb.DetachReplicaReply()
+
+    @typed
+    def SetRetention(
+        self, request: pb.SetRetentionRequest, context: grpc.ServicerContext
+    ) -> replica_pb2.ReplicaVolume:
+        """Say which generations a replica keeps."""
+        self.replicas.set_retention(request.name, request.retention)
+        return self.replicas.description(request.name)
 
     @typed
     def RemoveReplica(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from control import VERSION
 from control.certificates import check_certificates
+from control.config import ReplicaSection
 from control.context import Context
 from control.pool.choose import open_replica_pool
 from control.pool.presence import check_present, mark
@@ -16,6 +17,7 @@ from control.replica.handover import HandedOver, hand_over, take_in
 from control.replica.merging import ReplicaMerger
 from control.replica.receive import Receiver
 from control.replica.records import CommittedRecord, LayerRecord, VolumeRecord
+from control.replica.retention import Retention
 from control.replica.seeds import seed
 from control.replica.server import PeerServer
 from control.replica.service import ReplicaService
@@ -26,6 +28,10 @@ from dm_tables.errors import FrazilError
 from proto.frazil.v1 import replica_pb2
 
 STOP_SECONDS = 10.0
+
+
+def _default_retention(config: ReplicaSection) -> Retention:
+    return Retention(config.keep_last, config.keep_hourly, config.keep_daily, config.keep_weekly)
 
 
 class ReplicaSide:
@@ -41,8 +47,12 @@ class ReplicaSide:
         check_present(context.journal, pool)
         pool.check()
         mark(context.journal, pool)
-        self.store = ReplicaStore(config.replica_directory, pool)
-        self.merger = ReplicaMerger(self.store, config.merge.rate, self._merge_failed)
+        self.store = ReplicaStore(
+            config.replica_directory, pool, retention=_default_retention(config.replica)
+        )
+        self.merger = ReplicaMerger(
+            self.store, config.merge.rate, self._merge_failed, self._given_up
+        )
         self._claims = Claims()
         self._devices = ReplicaDevices(self.store, config.replica_directory, context.dmsetup)
         self._context = context
@@ -102,14 +112,38 @@ class ReplicaSide:
         kind = error.name if isinstance(error, FrazilError) else type(error).__name__
         self._context.events.add("error", name, kind, f"merging is tried again: {error}")
 
-    def attach(self, name: str, number: int) -> tuple[str, replica_pb2.Generation]:
-        """A read-only device of a generation, held; the newest for number 0."""
-        path, generation = self._devices.attach(name, number)
+    def _given_up(self, name: str, number: int) -> None:
+        self._context.events.add(
+            "warning",
+            name,
+            "point-given-up",
+            f"generation {number} is not kept any longer: there is too little room here",
+            generation=number,
+        )
+
+    def attach(
+        self, name: str, number: int, *, writable: bool = False
+    ) -> tuple[str, replica_pb2.Generation]:
+        """A device of a generation, held; the newest for number 0.
+
+        Read-only, or a head to test on whose writes are thrown away when it is detached.
+        """
+        path, generation = self._devices.attach(name, number, writable=writable)
         return str(path), generation.message()
 
-    def detach(self, name: str, number: int) -> None:
+    def detach(self, name: str, number: int, *, writable: bool = False) -> None:
         """Release it."""
-        self._devices.detach(name, number)
+        self._devices.detach(name, number, writable=writable)
+
+    def set_retention(self, name: str, wanted: replica_pb2.Retention) -> None:
+        """Keep these generations of a volume from now on.
+
+        :raises ReplicaNotFound: there is none of that name. :raises TooManyPoints: as it says.
+        """
+        kept = Retention(wanted.last, wanted.hourly, wanted.daily, wanted.weekly)
+        self.store.set_retention(name, kept)
+        said = f"last {kept.last}, {kept.hourly} hourly, {kept.daily} daily, {kept.weekly} weekly"
+        self._context.events.add("info", name, "retention", f"kept from now on: {said}")
 
     def seed(self, name: str, spans: tuple[Span, ...], identity: str) -> VolumeRecord:
         """See :func:`control.replica.seeds.seed`: content of this host, to be mirrored onto."""

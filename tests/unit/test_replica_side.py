@@ -24,6 +24,7 @@ from control.context import Context
 from control.events import Events
 from control.journal import Journal
 from control.records import VolumeRecord, VolumeState
+from control.replica.retention import TooManyPoints
 from control.replica.side import ReplicaSide
 from control.spans import Span
 from control.store.errors import NoRoom
@@ -61,7 +62,7 @@ def side_in(directory: Path) -> ReplicaSide:
         state=StateSection(directory=directory),
         run=RunSection(directory=directory / "run"),
         listen=ListenSection(address="127.0.0.1:0", plaintext=True),
-        replica=ReplicaSection(allow=RULES),
+        replica=ReplicaSection(allow=RULES, keep_weekly=2),
     )
     directory.mkdir(exist_ok=True)
     context = SimpleNamespace(
@@ -123,8 +124,33 @@ def test_without_device_mapper_only_attaching_fails(side: ReplicaSide) -> None:
     bring(side, 1, IMAGE)
     with pytest.raises(DmsetupMissing):
         side.attach("data", 0)
+    with pytest.raises(DmsetupMissing):
+        side.attach("data", 0, writable=True)
     side.detach("data", 0)
+    side.detach("data", 0, writable=True)
     assert side.store.held_numbers("data") == set()
+
+
+def test_retention_is_set_and_told(side: ReplicaSide) -> None:
+    bring(side, 1, IMAGE)
+    assert side.description("data").retention == replica_pb2.Retention(weekly=2)
+    wanted = replica_pb2.Retention(last=4, hourly=24)
+    side.set_retention("data", wanted)
+    said = side.description("data")
+    assert said.retention == wanted
+    assert [list(point.kept_by) for point in said.points] == [["newest", "last", "hourly"]]
+    assert ("data", "retention") in events_of(side)
+    with pytest.raises(TooManyPoints):
+        side.set_retention("data", replica_pb2.Retention(last=1000))
+    with pytest.raises(ReplicaNotFound):
+        side.set_retention("nothing", wanted)
+    assert side.description("data").retention == wanted
+
+
+def test_a_point_that_gives_way_is_an_event(side: ReplicaSide) -> None:
+    side.merger._on_given_up("data", 7)
+    [event] = [one for one in side._context.events.since(0) if one.kind == "point-given-up"]
+    assert (event.level, event.subject, event.fields) == ("warning", "data", {"generation": "7"})
 
 
 def test_removing(side: ReplicaSide) -> None:
