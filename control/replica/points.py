@@ -36,9 +36,10 @@ class MergeStep:
 
 @dataclass(frozen=True, slots=True)
 class SquashStep:
-    """Make one layer of two neighbours."""
+    """Make one layer of two neighbours; ``size`` is the volume's at both their instants."""
 
     volume: VolumeRecord
+    size: Bytes
     lower: LayerRecord
     upper: LayerRecord
 
@@ -62,7 +63,12 @@ class View:
     def _planned(self, layer: LayerRecord) -> PlannedLayer:
         fixed = layer.merging or layer.object_name in self.held_objects
         stored = Bytes(layer.chunks * layer.chunk)
-        return PlannedLayer(layer.number, stored, self.volume.size, fixed)
+        return PlannedLayer(layer.number, stored, self.size(layer.number), fixed)
+
+    def size(self, number: int) -> Bytes:
+        """The volume's at a generation's instant."""
+        sizes = {one.generation.number: one.size for one in self.committed}
+        return sizes.get(number) or self.volume.size
 
     def layer(self, number: int) -> LayerRecord:
         """The layer that leads to a generation."""
@@ -140,7 +146,7 @@ def _squash(store: ReplicaStore, views: list[View]) -> SquashStep | None:
         # Cut into the smaller chunks, it can take no more than this, metadata included.
         needed = (lower.chunks * lower.chunk + upper.chunks * upper.chunk) * 257 // 256
         if store.pool.free() >= needed + _must_stay_free(store, view.volume):
-            return SquashStep(view.volume, lower, upper)
+            return SquashStep(view.volume, view.size(upper.number), lower, upper)
     return None
 
 

@@ -32,8 +32,7 @@ def squash_layers(store: ReplicaStore, step: SquashStep, limiter: RateLimiter) -
 def _make(
     store: ReplicaStore, step: SquashStep, object_name: str, limiter: RateLimiter
 ) -> LayerRecord:
-    lower, upper = step.lower, step.upper
-    size = step.volume.size
+    lower, upper, size = step.lower, step.upper, step.size
     with (
         StoreReader(store.object_path(lower.object_name), size, lower.chunk) as below,
         StoreReader(store.object_path(upper.object_name), size, upper.chunk) as above,

@@ -225,6 +225,19 @@ def test_history_reaches_as_far_as_the_points(make: Make, monkeypatch: pytest.Mo
     assert {3, 7, 11} <= set(kept.shown())
 
 
+def test_layers_from_before_and_after_growing_stay_apart(make: Make) -> None:
+    kept = make(Retention(hourly=3))
+    squash_step(kept)
+    store = kept.replica.store
+    grown = "UPDATE generations SET size = size + 512 WHERE number >= 3"
+    store.journal._db.write(grown)
+    assert next_step(store, set()) is None
+    store.journal._db.write("UPDATE generations SET size = size + 512 WHERE number < 3")
+    step = next_step(store, set())
+    assert isinstance(step, SquashStep)
+    assert step.size == SIZE + 512
+
+
 # While it is being squashed.
 
 
