@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from control.limiter import Interrupted, RateLimiter
 from control.merge import merge
 from control.replica.bases import base_of
-from control.replica.points import MergeStep, SquashStep, next_step
+from control.replica.points import MergeStep, Quota, SquashStep, next_step
 from control.replica.records import LayerRecord, VolumeRecord
 from control.replica.squashing import squash_layers
 from control.replica.store import ReplicaStore
@@ -69,6 +69,7 @@ class ReplicaMerger(threading.Thread):
     :param rate: bytes a second; 0: no limit.
     :param on_problem: told of a volume and why merging it failed, once for each reason.
     :param on_given_up: told of a volume and a generation that is not kept for want of room.
+    :param quota: what all volumes of a writer may take; None: what there is.
     """
 
     def __init__(
@@ -77,10 +78,12 @@ class ReplicaMerger(threading.Thread):
         rate: int = 0,
         on_problem: Callable[[str, Exception], None] = lambda volume, error: None,
         on_given_up: Callable[[str, int], None] = lambda volume, number: None,
+        quota: Quota = lambda identity: None,
     ) -> None:
         super().__init__(name="replica merger", daemon=True)
         self._on_problem = on_problem
         self._on_given_up = on_given_up
+        self._quota = quota
         self.limiter = RateLimiter(rate)
         self._store = store
         self._now: MergeProgress | None = None
@@ -143,7 +146,7 @@ class ReplicaMerger(threading.Thread):
         now = time.monotonic()
         failed = {name for name, at in self._retry_at.items() if at > now}
         with self._store.lock:
-            step = next_step(self._store, failed | set(self._left_alone))
+            step = next_step(self._store, failed | set(self._left_alone), self._quota)
             if step is None:
                 return False
             volume = step.volume

@@ -3,19 +3,21 @@ no more of them than retention asks for."""
 
 from __future__ import annotations
 
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from control.replica.bases import growth_to_come
 from control.replica.planning import Plan, PlannedLayer
+from control.replica.quota import allocated_bytes
 from control.replica.records import CommittedRecord, LayerRecord, VolumeRecord
 from control.replica.retention import Instant, Retention, Rule, kept_by
 from control.replica.room import must_stay_free
 from control.replica.store import ReplicaStore, points_of
 from dm_tables import names
-from dm_tables.errors import FrazilError
 from dm_tables.units import Bytes
 from proto.frazil.v1 import replica_pb2
+
+Quota = Callable[[str], int | None]
 
 PASSING = "passing"
 RECENT = 8
@@ -101,13 +103,17 @@ def view_of(store: ReplicaStore, volume: VolumeRecord) -> View:
     return View(volume, layers, committed, kept, objects)
 
 
-def next_step(store: ReplicaStore, without: set[str]) -> MergeStep | SquashStep | None:
+def next_step(
+    store: ReplicaStore, without: set[str], quota: Quota = lambda identity: None
+) -> MergeStep | SquashStep | None:
     """What to do now, so that there are no more layers than kept generations ask for.
 
     First what gives room back: merges; then, where room is short, the oldest recovery point of
-    all is given up; last squashes, which need room themselves. A merge has begun with it.
+    all is given up, or of those whose writer's quota is; last squashes, which need room
+    themselves. A merge has begun with it.
 
     :param without: volumes to leave alone.
+    :param quota: what a writer's volumes may take in all, in bytes; None: what there is.
     """
     with store.lock:
         views = [
@@ -118,21 +124,23 @@ def next_step(store: ReplicaStore, without: set[str]) -> MergeStep | SquashStep 
         for view in views:
             if view.plan().merges() and store.begin_merge(view.volume, view.layers[0]):
                 return MergeStep(view.volume, view.layers[0])
-        return _giving_way(store, views) or _squash(store, views)
+        return _giving_way(store, views, quota) or _squash(store, views)
 
 
-def _giving_way(store: ReplicaStore, views: list[View]) -> MergeStep | None:
-    """The merge that gives up the oldest recovery point of all, where room is short."""
+def _giving_way(store: ReplicaStore, views: list[View], quota: Quota) -> MergeStep | None:
+    """The merge that gives up the oldest recovery point, where room is short."""
     candidates = []
     for view in views:
         number = view.plan().gives_way()
         frozen = {one.generation.number: one.generation.frozen_at for one in view.committed}
         if number is not None:
             candidates.append((frozen[number], view.volume.name, number, view))
-    if not candidates or not is_short(store):
+    if not candidates:
         return None
+    short = is_short(store)
     for _, _, number, view in sorted(candidates, key=lambda one: one[:3]):
-        if store.begin_merge(view.volume, view.layers[0]):
+        needed = short or is_over(store, view.volume.identity, quota)
+        if needed and store.begin_merge(view.volume, view.layers[0]):
             return MergeStep(view.volume, view.layers[0], number)
     return None
 
@@ -162,6 +170,17 @@ def is_short(store: ReplicaStore) -> bool:
         free < _must_stay_free(store, volume) + _next_size(store, volume.name)
         for volume in store.journal.volumes()
     )
+
+
+def is_over(store: ReplicaStore, identity: str, quota: Quota) -> bool:
+    """Whether what comes next for this writer may go beyond its quota."""
+    allowed = quota(identity)
+    if allowed is None:
+        return False
+    mine = [one.name for one in store.journal.volumes() if one.identity == identity]
+    taken = store.pool.taken()
+    used = sum(allocated_bytes(store, name, taken) for name in mine)
+    return used + max(_next_size(store, name) for name in mine) > allowed
 
 
 def _must_stay_free(store: ReplicaStore, volume: VolumeRecord) -> Bytes:
@@ -194,6 +213,7 @@ def describe_points(store: ReplicaStore, name: str) -> list[replica_pb2.Recovery
     shown = store.journal.points.shown(name)
     scratches = store.journal.points.scratches(name)
     there = set(points_of(view.volume, view.layers))
+    taken = store.pool.taken()
     points = []
     for record in view.committed:
         number = record.generation.number
@@ -202,7 +222,7 @@ def describe_points(store: ReplicaStore, name: str) -> list[replica_pb2.Recovery
         objects = [layer.object_name for layer in view.layers if layer.number == number]
         point = replica_pb2.RecoveryPoint(
             generation=record.generation.message(),
-            bytes=taken(store, objects[0] if objects else view.volume.base_object),
+            bytes=taken.get(objects[0] if objects else view.volume.base_object, 0),
             kept_by=[str(rule) for rule in view.kept.get(number, (PASSING,))],
         )
         point.committed_at.FromNanoseconds(record.committed_at)
@@ -212,13 +232,3 @@ def describe_points(store: ReplicaStore, name: str) -> list[replica_pb2.Recovery
             point.devices.append(f"/dev/mapper/{names.test_name(name, number)}")
         points.append(point)
     return points
-
-
-def taken(store: ReplicaStore, object_name: str) -> Bytes:
-    """What an object takes in its pool; 0 when it is not there."""
-    try:
-        found = store.pool.open(object_name)
-        status = found.path.stat()
-        return Bytes(status.st_blocks * 512) if stat.S_ISREG(status.st_mode) else found.size()
-    except (FrazilError, OSError):
-        return Bytes(0)

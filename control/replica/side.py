@@ -15,6 +15,7 @@ from control.replica.describe import describe
 from control.replica.devices import ReplicaDevices
 from control.replica.handover import HandedOver, hand_over, take_in
 from control.replica.merging import ReplicaMerger
+from control.replica.quota import quota_of
 from control.replica.receive import Receiver
 from control.replica.records import CommittedRecord, LayerRecord, VolumeRecord
 from control.replica.retention import Retention
@@ -51,7 +52,11 @@ class ReplicaSide:
             config.replica_directory, pool, retention=_default_retention(config.replica)
         )
         self.merger = ReplicaMerger(
-            self.store, config.merge.rate, self._merge_failed, self._given_up
+            self.store,
+            config.merge.rate,
+            self._merge_failed,
+            self._given_up,
+            lambda identity: quota_of(config.replica.allow, identity),
         )
         self._claims = Claims()
         self._devices = ReplicaDevices(self.store, config.replica_directory, context.dmsetup)

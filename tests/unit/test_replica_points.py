@@ -15,6 +15,7 @@ from control.replica import database, points, squashing
 from control.replica.describe import describe
 from control.replica.merging import ReplicaMerger
 from control.replica.points import MergeStep, SquashStep, is_short, next_step
+from control.replica.quota import allocated_bytes
 from control.replica.receive import Pace
 from control.replica.retention import DAY, HOUR, Retention, Rule
 from control.replica.squashing import squash_layers
@@ -386,6 +387,19 @@ def test_the_oldest_of_all_volumes_gives_way(make: Make, free: dict[str, int]) -
     step = next_step(kept.replica.store, set())
     assert isinstance(step, MergeStep)
     assert (step.volume.name, step.given_up) == ("data", 1)
+
+
+def test_a_quota_that_is_used_up_takes_its_writers_oldest(make: Make) -> None:
+    kept = make(Retention(last=9))
+    for number in range(1, 5):
+        kept.add(number, number)
+    store = kept.replica.store
+    used = allocated_bytes(store, "data")
+    assert next_step(store, set(), lambda identity: used + 3 * CHUNK) is None
+    assert next_step(store, set(), lambda identity: 0 if identity == "other" else None) is None
+    step = next_step(store, set(), lambda identity: used)
+    assert isinstance(step, MergeStep)
+    assert step.given_up == 1
 
 
 def test_room_is_short_where_a_next_generation_may_not_fit(
