@@ -78,6 +78,28 @@ def resolve(path: str, offset: int, length: int) -> Span:
     return Span(where, Bytes(offset), Bytes(length or rest))
 
 
+class NothingToGrow(Precondition):
+    """The volume has all there is already."""
+
+
+def grown(spans: tuple[Span, ...], wanted: Sequence[tuple[str, int, int]]) -> tuple[Span, ...]:
+    """A volume's spans with more behind them; with none wanted, the last one to its end.
+
+    :param wanted: (path, offset, length) in bytes; a length of 0 goes to the end.
+    :raises NothingToGrow: the last span ends where its device or file does.
+    """
+    if wanted:
+        return (*spans, *(resolve(*one) for one in wanted))
+    last = spans[-1]
+    longer = resolve(str(last.path), last.offset, 0)
+    if longer.length <= last.length:
+        raise NothingToGrow(
+            f"{last.path} has no more than the volume uses",
+            "make the device larger first, or name another one with --span",
+        )
+    return (*spans[:-1], longer)
+
+
 class Occupied(Protocol):
     """Whatever has spans already: a volume, or a replica on a device of its own."""
 

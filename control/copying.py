@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import threading
 import time
@@ -18,6 +19,8 @@ from control.context import Context
 from control.limiter import RateLimiter
 from control.needed import changed_blocks, fitting_chunk, needed_blocks
 from control.records import CycleKind, GenerationRecord, LayerRecord, MirrorRecord
+from control.replica.records import ROLE_SEED
+from control.seeding import There, differing_blocks
 from control.store.direct import DirectFile
 from control.volume import Volume
 from control.wire.batches import Checkpoint
@@ -88,6 +91,7 @@ class Copier:
         self.cancel = cancel
         self.staged = staged
         self.progress = CopyProgress()
+        self._seed: There | None = None
         self.standing = context.journal.standing(mirror.name, volume.name)
         self.plan = cycle.plan_delta(self.standing, generation, volume.layers)
 
@@ -122,6 +126,12 @@ class Copier:
             if isinstance(found, NotFound):
                 return
             raise found from error
+        if there.role == ROLE_SEED and not self.standing.committed_uuid:
+            self._seed = There(stub, self.replica, there.newest.uuid)
+            self.plan = dataclasses.replace(
+                self.plan, kind=CycleKind.CATCH_UP, base_uuid=there.newest.uuid
+            )
+            return
         known = self.context.journal.generations(self.volume.name)
         ahead = next((old for old in known if old.uuid == there.newest.uuid), None)
         if ahead is not None and self._is_ahead(ahead):
@@ -214,10 +224,28 @@ class Copier:
                 key=lambda extent: extent.address,
             )
         else:
-            lacking = self._changed(layers, BlockSet(self.standing.lacking))
+            if self._seed is not None:
+                lacking = self._differing(image, self._seed)
+            else:
+                lacking = self._changed(layers, BlockSet(self.standing.lacking))
             chunk = fitting_chunk(lacking, chunk)
             extents = lacking.extents(chunk, volume.size)
         return ImageDelta(image.read, extents, chunk, volume.size)
+
+    def _differing(self, image: DirectFile, seed: There) -> BlockSet:
+        """What of the image is not in the content that the replica begins with, by digests."""
+
+        def compared(done: int, total: int) -> None:
+            self.progress.done, self.progress.total = done, total
+
+        return differing_blocks(
+            image.read,
+            self.volume.record.size,
+            seed,
+            cancel=self.cancel,
+            limiter=self.limiter,
+            progress=compared,
+        )
 
     def _layer_delta(self, layer: LayerRecord, stack: ExitStack) -> Delta:
         """What one layer changed: the blocks that were written, where that is known."""

@@ -20,6 +20,7 @@ from control.notify import Notifier
 from control.paths import DEFAULT_CONFIG
 from control.replica.side import ReplicaSide
 from control.server import serve_control
+from control.switch import Roles
 from dm_tables.errors import Denied, FrazilError, Kind
 
 log = logging.getLogger("frazil")
@@ -108,10 +109,13 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
     replicas = ReplicaSide(host.context)
     figures = Figures(host, replicas)
     try:
+        roles = Roles(host, replicas)
         replicas.start()
+        replicas.take_over = roles.take_over
+        roles.resume()
         heart.attempt("listener", replicas.listen)
         heart.attempt("metrics", figures.serve, again=True)
-        with serve_control(host, replicas) as path:
+        with serve_control(host, replicas, roles) as path:
             heart.start(replicas, path)
             log.info("frazild %s serves %s", VERSION, path)
             stop.wait()

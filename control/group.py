@@ -94,6 +94,11 @@ class Group:
         """The newest of them."""
         return next(iter(self.instants()), None)
 
+    def newest_number(self) -> int:
+        """The number of the newest instant; 0 for none."""
+        newest = self.newest()
+        return newest.number if newest is not None else 0
+
     def written(self) -> bool:
         """Whether anything was written since the last freeze."""
         return any(_written(volume) for volume in self.volumes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import threading
@@ -11,16 +12,18 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from bpf.client import TracerClient, start_tracer
-from control.adopt import check_adoptable, check_name_free, checked_chunk, resolve
+from control.adopt import check_adoptable, check_name_free, checked_chunk, grown, resolve
 from control.config import Config
 from control.context import Context
 from control.events import Events
+from control.fence import unfence
 from control.historian import Historian
 from control.history import History
 from control.journal import Journal
 from control.merger import Merger
 from control.mirror import MirrorWorker
-from control.pool.choose import open_pool
+from control.pool.choose import open_pool, open_replica_pool
+from control.pool.joined import REPLICA, JoinedPool
 from control.rates import Rates
 from control.records import VolumeRecord, VolumeState
 from control.room import RoomKeeper
@@ -71,7 +74,7 @@ def open_context(config: Config) -> Context:
     config.paths.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     journal = Journal(config.paths.journal)
     events = Events(config.paths.state / "events.db")
-    pool = open_pool(config)
+    pool = JoinedPool(open_pool(config), open_replica_pool(config), REPLICA)
     client = TracerClient(config.paths.tracer_socket, start=start_tracer)
     return Context(
         config=config,
@@ -236,6 +239,65 @@ class Host:
         self.context.tracing.start()
         self.context.events.add("info", record.name, "created", f"volume of {record.size} bytes")
 
+    def adopt_stack(self, name: str, write_down: Callable[[], VolumeRecord]) -> Volume:
+        """Bring up a volume whose stack is there; again after a crash.
+
+        :param write_down: journals it; called only if the journal does not know it.
+        """
+        with self._lock:
+            record = self.context.journal.volume(name)
+            if record is None:
+                with self.context.journal.transaction():
+                    record = write_down()
+            if name in self._volumes:
+                return self._volumes[name]
+            volume = Volume(record, self.context)
+            volume.activate()
+            self._volumes[name] = volume
+            self.roster.add_volume(name)
+        self.context.tracing.start()
+        self.context.events.add("info", name, "promoted", "it is a source of this host now")
+        return volume
+
+    def forget_volume(self, volume: Volume) -> None:
+        """Its stack belongs to somebody else now."""
+        with self._lock:
+            self._volumes.pop(volume.name, None)
+            self.roster.drop_volume(volume.name)
+        self.context.history.forget(volume.uuid)
+        self.context.rates.forget(volume.name)
+
+    def grow_volume(
+        self, name: str, wanted: Sequence[tuple[str, int, int]], *, dry_run: bool
+    ) -> VolumeRecord:
+        """Make a volume larger between two cycles, with its head in use; then freeze it.
+
+        :param wanted: spans to append; none: the last one goes to the end of its device or file.
+        :raises FrazilError: see :mod:`control.adopt`; nothing was changed.
+        """
+        volume = self.volume(name)
+        conductor = self.roster.conductor_of(name)
+        with conductor.freezing:
+            record = volume.record
+            spans = grown(record.spans, wanted)
+            others = [one for one in self.context.journal.volumes() if one.name != name]
+            check_adoptable(spans, others)
+            if not dry_run:
+                volume.grow(spans)
+                conductor.group.freeze()
+                told = f"from {record.size} to {size_of(spans)} bytes"
+                self.context.events.add("info", name, "grown", told)
+        conductor.wake()
+        return dataclasses.replace(record, spans=spans, size=size_of(spans))
+
+    def unfence(self, volume: Volume, *, force: bool) -> None:
+        """Give a fenced volume's head to applications after all.
+
+        :raises Precondition: without ``force``.
+        """
+        unfence(volume, force=force)
+        self.assemble(volume)
+
     def remove_volume(self, name: str, progress: Callable[[int, int], None]) -> None:
         """Merge everything and give the bare device back with exactly the head's content.
 
@@ -244,9 +306,5 @@ class Host:
         volume = self.volume(name)
         volume.check_removable()
         volume.remove(progress)
-        with self._lock:
-            self._volumes.pop(name, None)
-            self.roster.drop_volume(name)
-        self.context.history.forget(volume.uuid)
-        self.context.rates.forget(name)
+        self.forget_volume(volume)
         self.context.events.add("info", name, "removed", "the bare device holds the head's content")

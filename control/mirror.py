@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from control.blocks import BlockSet
 from control.context import Context
-from control.copying import CopyProgress
 from control.cycle import Readiness
+from control.fence import SplitBrain, ask, fence
 from control.group import Group, Instant
 from control.limiter import RateLimiter
+from control.now import Now
 from control.records import (
     CycleKind,
     CycleRecord,
@@ -28,7 +28,8 @@ from control.records import (
 from control.sending import InstantCopy, Joiner, joined, lowest
 from control.verify import Verification, verify_generation
 from control.volume import Volume
-from dm_tables.errors import FrazilError, Kind, Precondition, Unavailable
+from control.wire.errors import ReplicaPromoted
+from dm_tables.errors import FrazilError, Precondition, Unavailable
 
 log = logging.getLogger("frazil.mirror")
 
@@ -39,29 +40,7 @@ FOREVER = 3600.0
 PATIENCE_SECONDS = 60.0
 """For how long a replica that fails is waited for by the others of its group."""
 STOP_SECONDS = 0.5
-
-
-@dataclass(slots=True)
-class Now:
-    """What a mirror does at this moment."""
-
-    phase: str = "idle"
-    cycle: CycleRecord | None = None
-    copy: InstantCopy | None = None
-    problem: str = ""
-    error: FrazilError | None = None
-    next_attempt: float = 0.0
-    failing_since: float = 0.0
-
-    @property
-    def kind(self) -> Kind:
-        """What sort of problem there is."""
-        return self.error.kind if self.error else Kind.OK
-
-    @property
-    def progress(self) -> CopyProgress | None:
-        """How far the copy is."""
-        return self.copy.progress if self.copy is not None else None
+ASK_AGAIN_SECONDS = 30.0
 
 
 class MirrorWorker(threading.Thread):
@@ -88,6 +67,7 @@ class MirrorWorker(threading.Thread):
         self._committed = committed
         self._asked_number = 0
         self._attempts = 0
+        self._asked_there = False
         self._stopping = False
 
     @property
@@ -236,6 +216,8 @@ class MirrorWorker(threading.Thread):
             self.now.phase = "idle"
             return 0.0
         self._attempts += 1
+        if isinstance(error, ReplicaPromoted):
+            error = self._taken_over(error)
         settings = self.context.config.copy
         wait = settings.retry_first * 2.0 ** min(self._attempts - 1, 20)
         wait = min(settings.retry_longest, wait)
@@ -244,6 +226,19 @@ class MirrorWorker(threading.Thread):
         self.now.phase = "waiting"
         self.now.next_attempt = time.time() + wait
         return wait
+
+    def _taken_over(self, error: ReplicaPromoted) -> FrazilError:
+        """The replica is a source of its host: this side's heads are kept back (invariant 4)."""
+        for volume in self.group.volumes:
+            fence(volume, error.what)
+        if not self.group.written() and self.group.newest_number() <= self.committed_number:
+            return error
+        return SplitBrain(
+            f"split brain: {error.what}, and here was written since generation "
+            f"{self.committed_number}",
+            f"give one side up: frazil mirror resolve {self.mirror} --discard local --force here, "
+            "or demote the volume at the other host",
+        )
 
     def report(self, error: FrazilError) -> None:
         """Show what went wrong, and tell it once."""
@@ -260,6 +255,8 @@ class MirrorWorker(threading.Thread):
         if record.state not in (MirrorState.RUNNING, MirrorState.BREAKING):
             self.now = Now()
             return FOREVER
+        if not self._asked_there:
+            self._ask_there(record)
         instant = self._next(record)
         if instant is None:
             if record.state is MirrorState.BREAKING:
@@ -268,10 +265,25 @@ class MirrorWorker(threading.Thread):
                 self.now.phase = "idle"
             self.now.next_attempt = 0.0
             due = self.due_in(record, idle=False)
-            return due if 0 < due < FOREVER else FOREVER
+            longest = FOREVER if self._asked_there else ASK_AGAIN_SECONDS
+            return due if 0 < due < longest else longest
         with self._copying:
             self._copy(self.record, instant)
         return 0.0
+
+    def _ask_there(self, record: MirrorRecord) -> None:
+        """After a start, ask whether the replica was promoted meanwhile; what fails waits.
+
+        :raises ReplicaPromoted: it was.
+        """
+        for volume in self.group.volumes:
+            try:
+                taken_over = ask(volume, record)
+            except FrazilError:
+                return
+            if taken_over:
+                raise ReplicaPromoted(f"{volume.name}: {taken_over}")
+        self._asked_there = True
 
     def _broken(self) -> float:
         self.context.journal.change_mirror(self.mirror, state=MirrorState.BROKEN)

@@ -181,6 +181,14 @@ class Roster:
             del self._conductors[name]
             self.context.events.add("info", name, "removed", "its volumes are by themselves")
 
+    def forget_group(self, name: str) -> None:
+        """A group whose volumes are gone goes too."""
+        with self._lock:
+            conductor = self._conductors.pop(name, None)
+            if conductor is not None:
+                conductor.stop()
+            self.context.journal.remove_group(name)
+
     def add_volume(self, name: str) -> None:
         """A new volume is a group by itself."""
         with self._lock:
@@ -282,6 +290,11 @@ class Roster:
             self.context.journal.save_mirror(record)
             return self._start_worker(record)
 
+    def take_up(self, record: MirrorRecord) -> MirrorWorker:
+        """Start the worker of a mirror that is journaled already."""
+        with self._lock:
+            return self._start_worker(record)
+
     def _check_other_mirrors(self, record: MirrorRecord, names: set[str]) -> None:
         for other in self.workers():
             known = other.record
@@ -299,6 +312,11 @@ class Roster:
         ``now`` stops a running copy where it is instead of finishing it.
         """
         worker = self.worker(name)
+        if state is MirrorState.RUNNING and not worker.record.peer:
+            raise Precondition(
+                f"mirror {name} does not know where its replica's host is",
+                f"frazil mirror set {name} --peer HOST:PORT",
+            )
         was = worker.record.state
         if state is MirrorState.BREAKING and was is not MirrorState.RUNNING:
             state = was if was is MirrorState.BREAKING else MirrorState.BROKEN

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from control.host import Host
 from control.replica.side import ReplicaSide
 from control.services import ControlService
+from control.switch import Roles
 from dm_tables.errors import Unavailable
 from proto.frazil.v1 import control_pb2, control_pb2_grpc
 
@@ -30,7 +31,7 @@ class SocketUnusable(Unavailable):
 
 
 @contextmanager
-def serve_control(host: Host, replicas: ReplicaSide) -> Iterator[Path]:
+def serve_control(host: Host, replicas: ReplicaSide, roles: Roles) -> Iterator[Path]:
     """Serve as long as the context lasts, on the socket that it gives.
 
     :raises SocketUnusable: the socket cannot be bound.
@@ -40,7 +41,7 @@ def serve_control(host: Host, replicas: ReplicaSide) -> Iterator[Path]:
         ThreadPoolExecutor(WORKERS, thread_name_prefix="control"),
         options=[("grpc.max_receive_message_length", 4 << 20)],
     )
-    service = ControlService(host, replicas)
+    service = ControlService(host, replicas, roles)
     control_pb2_grpc.add_ControlServicer_to_server(service, server)
     status = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)

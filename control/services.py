@@ -16,18 +16,21 @@ from control.host import Host
 from control.live_trace import live_traces, tracer_message
 from control.mirror_calls import MirrorCalls
 from control.replica.side import ReplicaSide
+from control.role_calls import RoleCalls
+from control.switch import Roles
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2
 
 log = logging.getLogger("frazil.services")
 
 
-class ControlService(MirrorCalls):
+class ControlService(MirrorCalls, RoleCalls):
     """Every method maps a message to the host and back; nothing is decided here."""
 
-    def __init__(self, host: Host, replicas: ReplicaSide) -> None:
+    def __init__(self, host: Host, replicas: ReplicaSide, roles: Roles) -> None:
         self.host = host
         self.replicas = replicas
+        self.roles = roles
         self.stopping = threading.Event()
 
     # The host.
@@ -78,6 +81,13 @@ class ControlService(MirrorCalls):
     def _volume(self, name: str) -> pb.Volume:
         mirrors = [worker.mirror for worker in self.host.roster.workers_of(name)]
         return render.volume_message(self.host.volume(name), mirrors)
+
+    @typed
+    def GrowVolume(self, request: pb.GrowVolumeRequest, context: grpc.ServicerContext) -> pb.Volume:
+        """More spans, or longer ones, with the head in use."""
+        wanted = [(s.path, s.offset_bytes, s.length_bytes) for s in request.spans]
+        planned = self.host.grow_volume(request.name, wanted, dry_run=request.dry_run)
+        return render.planned_message(planned) if request.dry_run else self._volume(request.name)
 
     @typed_stream
     def RemoveVolume(
@@ -160,7 +170,10 @@ class ControlService(MirrorCalls):
         self, request: pb.SetRetentionRequest, context: grpc.ServicerContext
     ) -> replica_pb2.ReplicaVolume:
         """Say which generations a replica keeps."""
-        self.replicas.set_retention(request.name, request.retention)
+        if request.HasField("retention"):
+            self.replicas.set_retention(request.name, request.retention)
+        if request.drop_diverged:
+            self.replicas.drop_diverged(request.name)
         return self.replicas.description(request.name)
 
     @typed

@@ -57,7 +57,11 @@ class StackDevices:
         self.spans = spans
         self.pool = pool
         self.dmsetup = dmsetup
-        self.length: Sectors = bytes_to_sectors(size_of(spans))
+
+    @property
+    def length(self) -> Sectors:
+        """How long the volume is now."""
+        return bytes_to_sectors(size_of(self.spans))
 
     @property
     def head(self) -> Device:
@@ -151,9 +155,16 @@ class StackDevices:
                 if scrub:
                     scrub_store(self.pool.open(layer.object_name).path)
                 self.push(layer, below)
+            elif self._is_short(layer.sequence):
+                self.layer(layer.sequence).swap(self.snapshot_table(layer, below))
             below = layer.sequence
         if head and not self.head.exists():
             self.head.ensure(self.linear_over(self.layer(below)))
+
+    def _is_short(self, sequence: int) -> bool:
+        """Whether the volume has grown, and the layer device has not."""
+        table = self.layer(sequence).table()
+        return table is not None and sum(s.length for s in table.segments) < self.length
 
     def disassemble(self, bottom: int, layers: Sequence[StackLayer]) -> None:
         """Remove every device of the stack, top first; stores and spans stay as they are."""

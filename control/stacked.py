@@ -91,7 +91,7 @@ class Stacked:
     def reader(self, layer: LayerRecord) -> StoreReader:
         """The exception store of a layer; the caller closes it."""
         path = self.context.pool.open(layer.object_name).path
-        return StoreReader(path, self.record.size, layer.chunk)
+        return StoreReader(path, layer.size or self.record.size, layer.chunk)
 
     @contextmanager
     def hold(self, layer: int) -> Iterator[None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from control import cycle
+from control import cycle, fence
 from control.blocks import BlockSet
 from control.chunk_size import CYCLES, Choice, choose
 from control.forecast import expected_room
@@ -20,6 +20,7 @@ from control.pattern import Pattern
 from control.pool.presence import check_present
 from control.pool.sizing import initial_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeState
+from control.spans import Span, size_of
 from control.stack import StackLayer
 from control.stacked import Stacked
 from control.store.direct import DirectFile
@@ -57,19 +58,44 @@ class Volume(Stacked):
             prepared = self._prepared
             if prepared is not None and booting:
                 self._settle_at_boot(prepared)
-            wanted = self.record.state is not VolumeState.REMOVING
-            layers = [_in_stack(r) for r in self.layers]
-            self.stack.assemble(self.record.bottom, layers, head=wanted)
+            removing = self.record.state is VolumeState.REMOVING
+            refused = None if removing else self._refusal()
+            wanted = not removing and refused is None
+            self._assemble(head=wanted)
             if prepared is not None and not booting:
                 self.settle_freeze(prepared)
             self.watch_live()
             if self.record.state is VolumeState.CREATING:
                 self.context.journal.set_volume_state(self.name, VolumeState.ACTIVE)
-            if not wanted:
+            if refused is not None:
+                raise refused
+            if removing:
                 raise Precondition(
                     f"the removal of volume {self.name} was interrupted",
                     f"finish it: frazil volume remove {self.name}",
                 )
+
+    def _refusal(self) -> FrazilError | None:
+        """Why the head is not given to applications, if it is not."""
+        try:
+            fence.check(self)
+        except FrazilError as error:
+            return error
+        return None
+
+    def _assemble(self, *, head: bool) -> None:
+        """Make the devices that are missing; a live layer that is new is traced from the first.
+
+        What a promote left has a live layer without a trace, which no head ever stood on.
+        """
+        records, bottom = self.layers, self.record.bottom
+        layers = [_in_stack(record) for record in records]
+        live = next((r for r in records if r.state is LayerState.LIVE), None)
+        if live is not None and self.context.journal.trace(self.name, live.sequence) is None:
+            self.stack.assemble(bottom, layers, head=False)
+            if not self.stack.head.exists():
+                self.context.tracing.watch(live, self.stack.layer(live.sequence))
+        self.stack.assemble(bottom, layers, head=head)
 
     @property
     def _prepared(self) -> LayerRecord | None:
@@ -161,7 +187,7 @@ class Volume(Stacked):
             journal.save_layer(prepared)
             journal.save_generation(planned)
         try:
-            self._allocate(prepared)
+            self.allocate(prepared)
         except FrazilError:
             self._forget_prepared(prepared)
             raise
@@ -187,7 +213,8 @@ class Volume(Stacked):
         traced = [cycle.pattern for cycle in cycles if cycle.traced and cycle.pattern.writes]
         return traced[-CYCLES:]
 
-    def _allocate(self, layer: LayerRecord) -> None:
+    def allocate(self, layer: LayerRecord) -> None:
+        """Make a layer's auxiliary volume, blank, in the place of what a crash may have left."""
         pool = self.context.pool
         check_present(self.context.journal, pool)
         cycles = self.context.history.cycles(self.uuid, LOOK_BACK)
@@ -332,6 +359,29 @@ class Volume(Stacked):
             total.update(changed)
             journal.change_standing(standing.mirror, self.name, lacking=total.serialise())
 
+    # Growing.
+
+    def grow(self, spans: tuple[Span, ...]) -> None:
+        """Take more spans, or longer ones; the head follows with the next freeze.
+
+        What is new lies below every layer, and no layer has any of it: every replica lacks it.
+        Each layer device is swapped for one that shows it too, lowest first, also the live one
+        under its writers.
+        """
+        journal, old = self.context.journal, self.record.size
+        size = size_of(spans)
+        with self.tables:
+            with journal.transaction():
+                for standing in journal.standings(volume=self.name):
+                    if standing.committed_uuid:
+                        lacking = BlockSet(standing.lacking)
+                        lacking.add(old, size - old)
+                        changed = lacking.serialise()
+                        journal.change_standing(standing.mirror, self.name, lacking=changed)
+                journal.set_spans(self.name, spans, size)
+            self.stack.spans = spans
+            self._assemble(head=False)
+
     # Giving back.
 
     def check_removable(self) -> None:
@@ -375,6 +425,16 @@ class Volume(Stacked):
             self.stack.disassemble(self.record.bottom, [])
             self.context.journal.remove_volume(self.name)
         progress(len(layers), len(layers))
+
+    def take_down(self) -> None:
+        """Remove every device; stores and spans stay as they are."""
+        layers = [_in_stack(record) for record in self.layers]
+        self.stack.disassemble(self.record.bottom, layers)
+
+    def delete_layers(self, layers: Sequence[LayerRecord]) -> None:
+        """Give the room of layers back that no stack has any more."""
+        for layer in layers:
+            self._delete_object(layer)
 
 
 def _was_activated(store: Path) -> bool:

@@ -64,8 +64,13 @@ def _listed(one: rpb.ReplicaVolume) -> str:
 @click.option("--hourly", type=COUNT, metavar="N", help="The newest of each of N hours.")
 @click.option("--daily", type=COUNT, metavar="N", help="The newest of each of N days.")
 @click.option("--weekly", type=COUNT, metavar="N", help="The newest of each of N weeks.")
+@click.option(
+    "--drop-diverged",
+    is_flag=True,
+    help="Give up what a demoted source had that no other host has. It cannot be had back.",
+)
 @pass_session
-def keep(session: Session, /, name: str, **given: int | None) -> None:
+def keep(session: Session, /, name: str, *, drop_diverged: bool, **given: int | None) -> None:
     """Say which recovery points the replica NAME keeps. What is not given stays.
 
     The newest generation is always kept. What no rule keeps any more goes with the next merge,
@@ -73,13 +78,14 @@ def keep(session: Session, /, name: str, **given: int | None) -> None:
     for what changed between the instants.
     """
     chosen = {period: count for period, count in given.items() if count is not None}
-    if not chosen:
-        raise NothingToSet(f"the replica {name}", [f"--{period}" for period in given])
-    policy = rpb.Retention()
-    policy.CopyFrom(get(session, name).retention)
-    for period, count in chosen.items():
-        setattr(policy, period, count)
-    request = pb.SetRetentionRequest(name=name, retention=policy)
+    if not chosen and not drop_diverged:
+        options = [f"--{period}" for period in (*given, "drop-diverged")]
+        raise NothingToSet(f"the replica {name}", options)
+    request = pb.SetRetentionRequest(name=name, drop_diverged=drop_diverged)
+    if chosen:
+        request.retention.CopyFrom(get(session, name).retention)
+        for period, count in chosen.items():
+            setattr(request.retention, period, count)
     one = session.api.ask("SetRetention", request, rpb.ReplicaVolume)
     if going := keeping.passing(list(one.points)):
         say(f"{name}: with the next merge go generations {', '.join(map(str, going))}")

@@ -69,7 +69,14 @@ CREATE TABLE pins (
   rule TEXT NOT NULL, PRIMARY KEY (volume, number, rule)) STRICT;
 """
 
-STEPS = (FIRST, GROUPS, POINTS)
+DIVERGED = """
+CREATE TABLE diverged (
+  volume TEXT PRIMARY KEY REFERENCES volumes(name) ON DELETE CASCADE, number INTEGER NOT NULL,
+  uuid TEXT NOT NULL, parent_uuid TEXT NOT NULL, frozen_at INTEGER NOT NULL,
+  common INTEGER NOT NULL, layers TEXT NOT NULL) STRICT;
+"""
+
+STEPS = (FIRST, GROUPS, POINTS, DIVERGED)
 """What brings a database from each version to the next; the first makes it."""
 
 SCHEMA_VERSION = len(STEPS)

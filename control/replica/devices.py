@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from uuid import UUID, uuid5
 
+from control.replica import diverged
 from control.replica.bases import base_of
 from control.replica.records import Chain, Generation, base_key
 from control.replica.scratch import forget_scratch, hold_for_test, make_scratch, scratch_table
@@ -66,6 +67,7 @@ class ReplicaDevices:
         """
         with self._lock:
             self._dmsetup.version()
+            self._check_branch(name, number)
             there = self._attached(name, writable)
             scratch = ""
             if writable:
@@ -79,6 +81,23 @@ class ReplicaDevices:
                 if chain.generation.number not in there:
                     self._hide(chain, writable=writable)
                 raise
+
+    def _check_branch(self, name: str, number: int) -> None:
+        """What diverged and what came since cannot stand on the same layers at once.
+
+        :raises ReplicaHeld: the other of them is shown.
+        """
+        branch = diverged.of(self._store, name)
+        if branch is None:
+            return
+        mine = number == branch.generation.number
+        for held in self._store.journal.held(name):
+            if (held.generation.number == branch.generation.number) is not mine:
+                raise ReplicaHeld(
+                    f"generation {held.generation.number} of {name} is shown, and with it "
+                    f"{'what diverged' if mine else 'another one'} cannot be",
+                    f"frazil replica unmount {name}",
+                )
 
     def detach(self, name: str, number: int = 0, *, writable: bool = False) -> None:
         """Take a generation's device away; the only one's without ``number``.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from control.replica import diverged
 from control.replica.bases import growth_to_come
 from control.replica.planning import Plan, PlannedLayer
 from control.replica.quota import allocated_bytes
@@ -214,7 +215,7 @@ def describe_points(store: ReplicaStore, name: str) -> list[replica_pb2.Recovery
     scratches = store.journal.points.scratches(name)
     there = set(points_of(view.volume, view.layers))
     taken = store.pool.taken()
-    points = []
+    points = _diverged(store, name, shown, scratches, taken)
     for record in view.committed:
         number = record.generation.number
         if number not in there:
@@ -226,9 +227,33 @@ def describe_points(store: ReplicaStore, name: str) -> list[replica_pb2.Recovery
             kept_by=[str(rule) for rule in view.kept.get(number, (PASSING,))],
         )
         point.committed_at.FromNanoseconds(record.committed_at)
-        if number in shown:
-            point.devices.append(f"/dev/mapper/{names.held_name(name, number)}")
-        if number in scratches:
-            point.devices.append(f"/dev/mapper/{names.test_name(name, number)}")
+        point.devices.extend(_devices(name, number, shown, scratches))
         points.append(point)
     return points
+
+
+def _devices(name: str, number: int, shown: set[int], scratches: dict[int, str]) -> list[str]:
+    found = [names.held_name(name, number)] if number in shown else []
+    if number in scratches:
+        found.append(names.test_name(name, number))
+    return [f"/dev/mapper/{device}" for device in found]
+
+
+def _diverged(
+    store: ReplicaStore,
+    name: str,
+    shown: set[int],
+    scratches: dict[int, str],
+    taken: dict[str, int],
+) -> list[replica_pb2.RecoveryPoint]:
+    found = diverged.of(store, name)
+    if found is None:
+        return []
+    point = replica_pb2.RecoveryPoint(
+        generation=found.generation.message(),
+        bytes=sum(taken.get(layer.object_name, 0) for layer in found.layers),
+        kept_by=[str(Rule.DIVERGED)],
+        devices=_devices(name, found.generation.number, shown, scratches),
+    )
+    point.committed_at.FromNanoseconds(found.generation.frozen_at)
+    return [point]

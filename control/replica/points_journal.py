@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from control.replica.database import Database
+from control.replica.records import Generation
 from control.replica.retention import Retention, Rule
 
 
@@ -56,6 +57,35 @@ class PointsJournal:
         """It is not wanted any more, for this reason."""
         sql = "DELETE FROM pins WHERE volume = ? AND number = ? AND rule = ?"
         self._db.write(sql, volume, number, rule.value)
+
+    # What a demoted source had above the common generation.
+
+    def save_diverged(self, volume: str, made: Generation, common: int, layers: str) -> None:
+        """Write a branch down; one a volume."""
+        self._db.write(
+            "INSERT INTO diverged (volume, number, uuid, parent_uuid, frozen_at, common, layers)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            volume,
+            made.number,
+            made.uuid,
+            made.parent_uuid,
+            made.frozen_at,
+            common,
+            layers,
+        )
+
+    def diverged(self, volume: str) -> tuple[Generation, int, str] | None:
+        """A volume's branch: its generation, the common one, its layers as text."""
+        rows = self._db.rows("SELECT * FROM diverged WHERE volume = ?", volume)
+        if not rows:
+            return None
+        row = rows[0]
+        made = Generation(row["number"], row["uuid"], row["parent_uuid"], row["frozen_at"])
+        return made, row["common"], row["layers"]
+
+    def remove_diverged(self, volume: str) -> None:
+        """Forget a branch."""
+        self._db.write("DELETE FROM diverged WHERE volume = ?", volume)
 
     # What devices show of the held generations.
 

@@ -19,7 +19,7 @@ from control.replica.receive import Receiver, Replies, Requests, first_request
 from control.replica.records import ROLE_PROMOTED
 from control.replica.store import ReplicaStore
 from control.store.errors import os_failure
-from control.wire.errors import ProtocolMismatch, ReplicaRefused
+from control.wire.errors import BadCommit, BaseMismatch, ProtocolMismatch, ReplicaRefused
 from control.wire.frames import PROTOCOL
 from control.wire.peers import Me
 from control.wire.status import abort_with
@@ -35,6 +35,7 @@ class ReplicaService(ReplicaServicer):
 
     :param rules: gives the [[replica.allow]] rules there are now.
     :param sources: gives the names of this host's own volumes by their UUIDs.
+    :param take_over: makes sources of replicas; gives their heads.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class ReplicaService(ReplicaServicer):
         rules: Callable[[], Sequence[AllowRule]],
         *,
         sources: Callable[[], Mapping[str, str]] = dict,
+        take_over: Callable[[replica_pb2.TakeOverRequest], list[str]] = lambda _: [],
     ) -> None:
+        self._take_over = take_over
         self._sources = sources
         self._store = store
         self._receiver = receiver
@@ -104,6 +107,23 @@ class ReplicaService(ReplicaServicer):
             for volume in members:
                 self._check_reader(context, volume)
             return self._receiver.commit(request.group, members)
+
+    def TakeOver(
+        self, request: replica_pb2.TakeOverRequest, context: grpc.ServicerContext
+    ) -> replica_pb2.TakeOverReply:
+        """The end of a planned switch of roles."""
+        with _typed(context):
+            if not request.volumes:
+                raise BadCommit("nothing is named that could be taken over")
+            for volume in request.volumes:
+                self._check_reader(context, volume)
+                newest = self._store.journal.newest(volume)
+                if newest is None or newest.generation.uuid != request.generation_uuid:
+                    raise BaseMismatch(
+                        f"{volume} does not stand at generation {request.generation_uuid} here",
+                        "let a cycle end first",
+                    )
+            return replica_pb2.TakeOverReply(head_paths=self._take_over(request))
 
     def Digests(
         self, request: replica_pb2.DigestsRequest, context: grpc.ServicerContext

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from control import VERSION
 from control.certificates import check_certificates
 from control.config import ReplicaSection
 from control.context import Context
-from control.pool.choose import open_replica_pool
+from control.pool.choose import open_pool, open_replica_pool
+from control.pool.joined import SOURCE, JoinedPool
 from control.pool.presence import check_present, mark
 from control.replica.claims import Claims
 from control.replica.describe import describe
 from control.replica.devices import ReplicaDevices
+from control.replica.diverged import check_none_diverged, drop, keep
 from control.replica.handover import HandedOver, hand_over, take_in
 from control.replica.merging import ReplicaMerger
 from control.replica.quota import quota_of
 from control.replica.receive import Receiver
-from control.replica.records import CommittedRecord, LayerRecord, VolumeRecord
+from control.replica.records import ChainLayer, CommittedRecord, LayerRecord, VolumeRecord
 from control.replica.retention import Retention
 from control.replica.seeds import seed
 from control.replica.server import PeerServer
 from control.replica.service import ReplicaService
 from control.replica.store import ReplicaStore
 from control.spans import Span
+from control.wire.errors import ReplicaBusy
 from control.wire.peers import Me
-from dm_tables.errors import FrazilError
+from dm_tables.errors import FrazilError, Unavailable
 from proto.frazil.v1 import replica_pb2
 
 STOP_SECONDS = 10.0
+
+
+TakeOver = Callable[[replica_pb2.TakeOverRequest], list[str]]
+
+
+def _nobody(_: replica_pb2.TakeOverRequest) -> list[str]:
+    raise Unavailable("this host is only just starting", "try again")
 
 
 def _default_retention(config: ReplicaSection) -> Retention:
@@ -44,7 +54,7 @@ class ReplicaSide:
 
     def __init__(self, context: Context) -> None:
         config = context.config
-        pool = open_replica_pool(config)
+        pool = JoinedPool(open_replica_pool(config), open_pool(config), SOURCE)
         check_present(context.journal, pool)
         pool.check()
         mark(context.journal, pool)
@@ -62,6 +72,7 @@ class ReplicaSide:
         self._devices = ReplicaDevices(self.store, config.replica_directory, context.dmsetup)
         self._context = context
         self._server: PeerServer | None = None
+        self.take_over: TakeOver = _nobody
 
     def start(self) -> None:
         """Let go of devices that are gone, and go on merging."""
@@ -87,6 +98,7 @@ class ReplicaSide:
             me,
             lambda: config.replica.allow,
             sources=self._sources,
+            take_over=self._take_over,
         )
         server = PeerServer(service, config.listen.address, config.tls, config.listen.plaintext)
         server.start()
@@ -104,6 +116,9 @@ class ReplicaSide:
 
     def _sources(self) -> dict[str, str]:
         return {volume.uuid: volume.name for volume in self._context.journal.volumes()}
+
+    def _take_over(self, request: replica_pb2.TakeOverRequest) -> list[str]:
+        return self.take_over(request)
 
     def _received(self, name: str) -> None:
         newest = self.store.journal.newest(name)
@@ -156,6 +171,20 @@ class ReplicaSide:
         self._context.events.add("info", name, "seeded", f"of {made.size} bytes, for {identity}")
         return made
 
+    def check_promotable(self, name: str, *, end_copy: bool) -> None:
+        """See that :meth:`hand_over` would do it; nothing is changed.
+
+        :raises GenerationNotFound, ReplicaHeld, ReplicaBusy: as there.
+        """
+        self.store.chain(name)
+        self.store.check_removable(name)
+        check_none_diverged(self.store, name)
+        if self._claims.is_claimed(name) and not end_copy:
+            raise ReplicaBusy(
+                f"the source of {name} is sending at this moment",
+                "switch roles there, with frazil mirror switch; or promote with --force",
+            )
+
     def hand_over(self, name: str, *, end_copy: bool = False) -> HandedOver:
         """See :func:`control.replica.handover.hand_over`; merging it is interrupted.
 
@@ -183,6 +212,17 @@ class ReplicaSide:
             made = take_in(self.store, volume, layers, history)
         self._context.events.add("info", volume.name, "taken-in", f"for {made.identity}")
         return made
+
+    def keep_diverged(self, name: str, common: int, layers: Sequence[ChainLayer]) -> None:
+        """See :func:`control.replica.diverged.keep`."""
+        keep(self.store, name, common, layers)
+        told = "what no other host has is kept as a recovery point"
+        self._context.events.add("info", name, "diverged", told)
+
+    def drop_diverged(self, name: str) -> None:
+        """Give up what no other host has. :raises ReplicaHeld: a device shows it."""
+        drop(self.store, name)
+        self._context.events.add("warning", name, "diverged", "what no other host had is gone")
 
     def description(self, name: str) -> replica_pb2.ReplicaVolume:
         """Where a volume stands. :raises ReplicaNotFound: there is none of that name."""

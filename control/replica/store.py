@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from control.pool.pool import Pool
+from control.replica import diverged
 from control.replica.admission import Standing, Wanted, check_not_promoted
 from control.replica.database import Database
 from control.replica.holds import Holds
@@ -288,6 +289,9 @@ class ReplicaStore:
                 # For comparing only: no number, and so no device, ever leads here.
                 seed = Generation(0, uuid, "", volume.role_since)
                 return Chain(name, volume.size, seed, "", (), volume.base_spans)
+            branch = diverged.chain_of(self, name, number, uuid)
+            if branch is not None:
+                return branch
             found = self._committed(name, number, uuid)
             layers = self.journal.layers(name)
             wanted = found.generation.number
@@ -419,6 +423,7 @@ class ReplicaStore:
 
     def _let_go(self, volume: VolumeRecord) -> None:
         self.discard_incoming(volume.name)
+        diverged.forget(self, volume.name)
         for layer in self.journal.layers(volume.name):
             self.journal.add_garbage(volume.name, layer.object_name)
         if volume.base_object:

@@ -175,12 +175,14 @@ class RemoveReplicaReply(_message.Message):
     def __init__(self) -> None: ...
 
 class SetRetentionRequest(_message.Message):
-    __slots__ = ("name", "retention")
+    __slots__ = ("name", "retention", "drop_diverged")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RETENTION_FIELD_NUMBER: _ClassVar[int]
+    DROP_DIVERGED_FIELD_NUMBER: _ClassVar[int]
     name: str
     retention: _replica_pb2.Retention
-    def __init__(self, name: _Optional[str] = ..., retention: _Optional[_Union[_replica_pb2.Retention, _Mapping]] = ...) -> None: ...
+    drop_diverged: bool
+    def __init__(self, name: _Optional[str] = ..., retention: _Optional[_Union[_replica_pb2.Retention, _Mapping]] = ..., drop_diverged: _Optional[bool] = ...) -> None: ...
 
 class SeedReplicaRequest(_message.Message):
     __slots__ = ("name", "spans", "identity")

@@ -279,18 +279,20 @@ class CommitRequest(_message.Message):
     def __init__(self, group: _Optional[str] = ..., members: _Optional[_Iterable[_Union[CommitRequest.Member, _Mapping]]] = ...) -> None: ...
 
 class TakeOverRequest(_message.Message):
-    __slots__ = ("group", "generation_uuid", "volumes", "reverse_peer", "plaintext")
+    __slots__ = ("group", "generation_uuid", "volumes", "reverse_peer", "plaintext", "dry_run")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     GENERATION_UUID_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FIELD_NUMBER: _ClassVar[int]
     REVERSE_PEER_FIELD_NUMBER: _ClassVar[int]
     PLAINTEXT_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     group: str
     generation_uuid: str
     volumes: _containers.RepeatedScalarFieldContainer[str]
     reverse_peer: str
     plaintext: bool
-    def __init__(self, group: _Optional[str] = ..., generation_uuid: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., reverse_peer: _Optional[str] = ..., plaintext: _Optional[bool] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, group: _Optional[str] = ..., generation_uuid: _Optional[str] = ..., volumes: _Optional[_Iterable[str]] = ..., reverse_peer: _Optional[str] = ..., plaintext: _Optional[bool] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class TakeOverReply(_message.Message):
     __slots__ = ("head_paths",)

@@ -1,0 +1,272 @@
+"""Demote: a source becomes a replica, so that another host's writes can come back to it.
+
+The head goes; the layers up to the newest generation that another host has become the replica's,
+over the volume's own spans. What lies above that generation no other host has: it is kept as a
+recovery point, and the volume builds on the common generation. So nothing is copied to go back but
+what the other side changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from control.group import Group
+from control.host import Host
+from control.mirror import MirrorWorker
+from control.pool.joined import REPLICA, SOURCE, handed
+from control.records import GenerationRecord, LayerRecord, LayerState, VolumeState
+from control.replica import records as there
+from control.replica.side import ReplicaSide
+from control.volume import Volume
+from control.wire.channel import connect
+from control.wire.peers import peer_error
+from dm_tables.errors import FrazilError, Precondition, Usage
+from dm_tables.status import Usage as Room
+from dm_tables.units import Bytes, bytes_to_sectors
+from proto.frazil.v1 import replica_pb2
+from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
+
+NOTE = "demoting"
+"""What a demote that a crash cut short is found by."""
+
+ASK_SECONDS = 10.0
+
+
+class NoCommonGeneration(Precondition):
+    """No generation of the volume is both here and at another host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """What a volume has above the common generation: layers, and bytes in them."""
+
+    volume: str
+    layers: tuple[LayerRecord, ...]
+    size: int
+
+
+class Demoter:
+    """Makes replicas of this host's sources."""
+
+    def __init__(self, host: Host, replicas: ReplicaSide) -> None:
+        self._host = host
+        self._replicas = replicas
+        self._journal = host.context.journal
+
+    def resume(self) -> None:
+        """Go on with what a crash cut short: every step can be repeated."""
+        note = self._journal.note(NOTE)
+        if note:
+            left = json.loads(note)
+            for name, number in left["volumes"].items():
+                if self._journal.volume(name) is not None:
+                    self._turn(self._host.volume(name), left["names"][name], left["by"], number)
+            self._journal.set_note(NOTE, "")
+
+    def demote(self, name: str, identity: str, *, force: bool) -> list[str]:
+        """Make a replica of a volume by itself, or of all volumes of a group.
+
+        :param identity: who will write the replica: a certificate's name.
+        :param force: also when something is here that no other host has.
+        :return: the names of the replica volumes.
+        :raises Precondition: a head is in use, or something would be on no other host.
+        :raises NoCommonGeneration: only a copy of what differs by digest can help.
+        """
+        if not identity:
+            raise Usage("who will write the replica is not said", "--identity NAME")
+        group = self._host.roster.conductor(name).group
+        for volume in group.volumes:
+            volume.check_idle()
+        workers = self._host.roster.workers_in(group.name)
+        common = self._common(group, workers)
+        lost = [self._above(volume, common[volume.name]) for volume in group.volumes]
+        if any(one.size for one in lost) and not force:
+            raise Precondition(
+                f"{sum(one.size for one in lost)} bytes of {group.name} were written since "
+                f"generation {common[lost[0].volume].number} and are on no other host",
+                "with --force they are kept here as a recovery point, and given up",
+            )
+        names = {volume.name: self._replica_name(workers, volume.name) for volume in group.volumes}
+        self._write_down(group, names, identity, common)
+        for worker in workers:
+            self._host.roster.remove_mirror(worker.mirror)
+        for volume in group.volumes:
+            number = common[volume.name].number
+            self._turn(volume, names[volume.name], identity, number)
+        if not group.record.implicit:
+            self._host.roster.forget_group(group.name)
+        self._journal.set_note(NOTE, "")
+        return list(names.values())
+
+    def _write_down(
+        self,
+        group: Group,
+        names: dict[str, str],
+        identity: str,
+        common: dict[str, GenerationRecord],
+    ) -> None:
+        note = {
+            "volumes": {volume.name: common[volume.name].number for volume in group.volumes},
+            "names": names,
+            "by": identity,
+        }
+        self._journal.set_note(NOTE, json.dumps(note))
+
+    def _replica_name(self, workers: Sequence[MirrorWorker], volume: str) -> str:
+        """What the other side calls the volume: it will send it back under that name."""
+        return workers[0].record.replica_of(volume) if workers else volume
+
+    # Which generation both sides have.
+
+    def _common(self, group: Group, workers: Sequence[MirrorWorker]) -> dict[str, GenerationRecord]:
+        """The newest generation of each volume that another host has, and whose image is here.
+
+        A host that answers says itself what it has: its last commit may not be known here.
+        """
+        found: dict[str, GenerationRecord] = {}
+        for volume in group.volumes:
+            known = {made.uuid: made for made in self._journal.generations(volume.name)}
+            uuids = [self._newest_at(worker, volume) for worker in workers]
+            having = [known[uuid] for uuid in uuids if uuid in known]
+            newest = max(having, key=lambda made: made.number, default=None)
+            if newest is None:
+                raise NoCommonGeneration(
+                    f"no other host has a generation of {volume.name}",
+                    "remove the volume, and seed a replica with its device: only what differs "
+                    "is sent then (frazil replica seed)",
+                )
+            if newest not in volume.images():
+                raise NoCommonGeneration(
+                    f"generation {newest.number} of {volume.name}, the newest that another host "
+                    "has, is merged over here",
+                    "remove the volume, and seed a replica with its device: only what differs "
+                    "is sent then (frazil replica seed)",
+                )
+            found[volume.name] = newest
+        if len({made.uuid for made in found.values()}) > 1:
+            raise NoCommonGeneration(
+                f"the volumes of {group.name} are not at one generation at the other host",
+                "take them out of the group, and demote them one by one",
+            )
+        return found
+
+    def _newest_at(self, worker: MirrorWorker, volume: Volume) -> str:
+        record = worker.record
+        try:
+            with connect(record.peer, worker.context.config.tls, record.plaintext) as channel:
+                request = replica_pb2.DescribeRequest(volume=record.replica_of(volume.name))
+                try:
+                    reply = ReplicaStub(channel).Describe(request, timeout=ASK_SECONDS)
+                except grpc.RpcError as error:
+                    raise peer_error(error, record.peer) from error
+                return str(reply.newest.uuid)
+        except FrazilError as error:
+            self._host.context.events.add(
+                "warning", worker.mirror, error.name, f"what it has is taken as known here: {error}"
+            )
+            return self._journal.standing(worker.mirror, volume.name).committed_uuid
+
+    def _above(self, volume: Volume, common: GenerationRecord) -> Diverged:
+        above = tuple(layer for layer in volume.layers if layer.sequence > common.layer)
+        return Diverged(volume.name, above, sum(_written(volume, layer) for layer in above))
+
+    # Turning.
+
+    def _turn(self, volume: Volume, name: str, identity: str, number: int) -> None:
+        """One volume; again after a crash."""
+        with volume.merging, volume.tables:
+            volume.check_idle()
+            common = next(
+                made for made in self._journal.generations(volume.name) if made.number == number
+            )
+            diverged = self._above(volume, common) if volume.stack.head.exists() else None
+            volume.stack.head.remove()
+            self._journal.set_volume_state(volume.name, VolumeState.REMOVING)
+            volume.take_down()
+            above = [layer for layer in volume.layers if layer.sequence > common.layer]
+            replica, layers = as_replica(volume, name, identity, common)
+            history = history_of(volume, common)
+            self._replicas.take_in(replica, layers, history)
+            if any(_stored(volume, layer) for layer in above):
+                self._replicas.keep_diverged(name, common.number, kept_of(above))
+            else:
+                volume.delete_layers(above)
+            self._journal.remove_volume(volume.name)
+            self._host.forget_volume(volume)
+        size = diverged.size if diverged is not None else 0
+        told = f"a replica at generation {number}; {size} bytes are kept that no other host has"
+        self._host.context.events.add("info", name, "demoted", told)
+
+
+def _written(volume: Volume, layer: LayerRecord) -> int:
+    """Bytes of chunks in a layer, as the kernel has it."""
+    status = volume.layer_status(layer)
+    if not isinstance(status, Room):
+        return layer.chunk
+    return status.exceptions(bytes_to_sectors(layer.chunk)) * layer.chunk
+
+
+def _stored(volume: Volume, layer: LayerRecord) -> int:
+    """How many chunks a layer holds; its device may be gone."""
+    if layer.state is LayerState.PREPARED:
+        return 0
+    return volume.frozen_chunks(layer)
+
+
+def as_replica(
+    volume: Volume, name: str, identity: str, common: GenerationRecord
+) -> tuple[there.VolumeRecord, list[there.LayerRecord]]:
+    """A source's spans and its layers up to ``common``, as the replica's journal has them."""
+    record = volume.record
+    leads_to = {made.layer: made.number for made in reversed(volume.images())}
+    layers = [
+        there.LayerRecord(
+            name,
+            leads_to.get(layer.sequence, layer.sequence + 1),
+            handed(layer.object_name, SOURCE, REPLICA),
+            layer.chunk,
+            volume.frozen_chunks(layer),
+        )
+        for layer in volume.layers
+        if layer.sequence <= common.layer
+    ]
+    made = there.VolumeRecord(
+        name,
+        volume.uuid,
+        identity,
+        record.size,
+        base_number=leads_to.get(record.bottom, 0),
+        base_spans=record.spans,
+    )
+    return made, layers
+
+
+def history_of(volume: Volume, common: GenerationRecord) -> list[there.CommittedRecord]:
+    """The generations that both sides have."""
+    journal = volume.context.journal
+    return [
+        there.CommittedRecord(
+            volume.name,
+            there.Generation(
+                made.number, made.uuid, made.parent_uuid, int((made.frozen_at or 0.0) * 1e9)
+            ),
+            0,
+            Bytes(0),
+            b"",
+            int((made.frozen_at or 0.0) * 1e9),
+            volume.record.size,
+        )
+        for made in journal.generations(volume.name)
+        if made.frozen_at is not None and made.number <= common.number
+    ]
+
+
+def kept_of(above: Sequence[LayerRecord]) -> list[there.ChainLayer]:
+    """The layers that only this host has, lowest first, as part of an image."""
+    return [
+        there.ChainLayer(handed(layer.object_name, SOURCE, REPLICA), layer.chunk) for layer in above
+    ]

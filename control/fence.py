@@ -1,0 +1,123 @@
+"""Fencing: an old source that comes back does not give its head to applications unasked.
+
+Once a replica of it was promoted, another host's applications may be writing there. What is
+written here then is no part of that any more: two histories, a split brain, which nobody resolves
+but a person.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dm_tables.errors import FrazilError, Precondition, Unavailable
+
+if TYPE_CHECKING:
+    from control.records import MirrorRecord
+    from control.volume import Volume
+
+OVERRIDDEN = "overridden: "
+"""Begins the reason of a fence that a person took away by force."""
+
+PEER = "peer"
+ASK_SECONDS = 10.0
+
+
+class Fenced(Precondition):
+    """The head is kept from applications: another host took the volume over."""
+
+
+class SplitBrain(Precondition):
+    """What was a replica is written as a source by its host, and so is this side."""
+
+
+def is_fenced(volume: Volume) -> bool:
+    """Whether the head is kept back."""
+    why = volume.record.fenced
+    return bool(why) and not why.startswith(OVERRIDDEN)
+
+
+def check(volume: Volume) -> None:
+    """See that the head may be given out. Where the group says so, its replicas' hosts are asked.
+
+    :raises Fenced: another host took it over. :raises Unavailable: one that is asked is silent.
+    """
+    if not is_fenced(volume) and not volume.record.fenced:
+        _ask(volume)
+    if is_fenced(volume):
+        raise Fenced(
+            f"{volume.name} is kept from applications: {volume.record.fenced}",
+            f"frazil volume demote {volume.name}; or, to use it all the same, "
+            f"frazil volume activate {volume.name} --force",
+        )
+
+
+def fence(volume: Volume, why: str) -> None:
+    """Keep the head back from now on; one that is in use stays, and its user is told."""
+    if volume.record.fenced:
+        return
+    volume.context.journal.set_fenced(volume.name, why)
+    volume.context.events.add("error", volume.name, "fenced", why)
+    try:
+        with volume.tables:
+            volume.check_idle()
+            volume.stack.head.remove()
+    except FrazilError as error:
+        volume.context.events.add("warning", volume.name, error.name, str(error))
+
+
+def unfence(volume: Volume, *, force: bool) -> None:
+    """Give the head out after all. :raises Precondition: without ``force``."""
+    why = volume.record.fenced
+    if is_fenced(volume) and not force:
+        raise Fenced(
+            f"{volume.name} is kept from applications: {why}",
+            "with --force it is used all the same: both sides are written then",
+        )
+    volume.context.journal.set_fenced(volume.name, OVERRIDDEN + why.removeprefix(OVERRIDDEN))
+
+
+def _ask(volume: Volume) -> None:
+    journal = volume.context.journal
+    group = journal.group(journal.group_of(volume.name))
+    if group is None or group.fencing != PEER or volume.stack.head.exists():
+        return
+    for mirror in journal.mirrors():
+        if mirror.group_name == group.name and mirror.peer:
+            try:
+                taken_over = ask(volume, mirror)
+            except Unavailable as error:
+                raise Unavailable(
+                    f"{volume.name} waits for {mirror.peer} to say that it did not take over: "
+                    f"{error.what}",
+                    f"frazil volume activate {volume.name} --force",
+                ) from error
+            if taken_over:
+                fence(volume, taken_over)
+
+
+def ask(volume: Volume, mirror: MirrorRecord) -> str:
+    """Whether the replica of a volume was promoted: how to say so, or nothing.
+
+    :raises Unavailable: its host does not answer.
+    """
+    # Here, because activating at boot must not wait for gRPC to be imported without need.
+    import grpc
+
+    from control.wire.channel import connect
+    from control.wire.peers import peer_error
+    from proto.frazil.v1 import replica_pb2
+    from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
+
+    replica = mirror.replica_of(volume.name)
+    with connect(mirror.peer, volume.context.config.tls, mirror.plaintext) as channel:
+        try:
+            request = replica_pb2.DescribeRequest(volume=replica)
+            there = ReplicaStub(channel).Describe(request, timeout=ASK_SECONDS)
+        except grpc.RpcError as error:
+            found = peer_error(error, mirror.peer)
+            if isinstance(found, Unavailable):
+                raise found from error
+            return ""
+    if there.role != "promoted":
+        return ""
+    return f"{mirror.peer} was promoted from generation {there.newest.number} of it"

@@ -1,0 +1,117 @@
+"""A planned change of roles: last cycle, this side becomes the replica, the other the source."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import grpc
+
+from control.demote import Demoter
+from control.host import Host
+from control.mirror import MirrorWorker
+from control.promote import Promoter, WayBack
+from control.records import MirrorRecord, MirrorState
+from control.replica.side import ReplicaSide
+from control.wire.channel import connect, stays_here
+from control.wire.peers import peer_error
+from dm_tables.errors import FrazilError, Kind, Precondition
+from proto.frazil.v1 import replica_pb2
+from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
+
+TAKE_OVER_SECONDS = 120.0
+LOOK_SECONDS = 0.5
+
+Say = Callable[[str], None]
+
+
+class Roles:
+    """Who is source and who is replica: promote, demote, and both at once."""
+
+    def __init__(self, host: Host, replicas: ReplicaSide) -> None:
+        self._host = host
+        self.promoter = Promoter(host, replicas)
+        self.demoter = Demoter(host, replicas)
+        self._turning = threading.Lock()
+
+    def resume(self) -> None:
+        """Go on with what a crash cut short; what cannot be now is told, and tried at the next."""
+        for resume in (self.promoter.resume, self.demoter.resume):
+            try:
+                resume()
+            except FrazilError as error:
+                self._host.context.events.add("error", "roles", error.name, str(error))
+
+    def take_over(self, request: replica_pb2.TakeOverRequest) -> list[str]:
+        """The other side's half of :meth:`switch`. :raises: as :meth:`Promoter.promote`."""
+        with self._turning:
+            name = request.group or request.volumes[0]
+            back = WayBack(request.reverse_peer, request.plaintext)
+            if request.dry_run:
+                self.promoter.check(name, force=False)
+                return []
+            heads = self.promoter.promote(name, back=back, progress=lambda *_: None)
+            return [str(head) for head in heads]
+
+    def switch(self, mirror: str, reverse_peer: str, say: Say) -> list[str]:
+        """Bring the last writes over, demote here, promote there.
+
+        :param reverse_peer: how the other side reaches this one, to mirror back.
+        :return: the heads there.
+        :raises Precondition: a head is in use, or was written meanwhile; nothing was changed.
+        :raises PeerUnreachable: the other side did not answer. If that was its promote, both are
+            replicas now, and either may be promoted.
+        """
+        worker = self._host.roster.worker(mirror)
+        record = worker.record
+        if record.state is not MirrorState.RUNNING:
+            raise Precondition(
+                f"mirror {mirror} is {record.state}", f"frazil mirror start {mirror}"
+            )
+        with self._turning:
+            for volume in worker.group.volumes:
+                volume.check_idle()
+            say("the last cycle")
+            self._sync(worker)
+            standing = worker.committed
+            assert standing is not None
+            loopback = stays_here(record.peer)
+            identity = "loopback" if record.plaintext and loopback else _host_of(record.peer)
+            volumes = [record.replica_of(volume.name) for volume in worker.group.volumes]
+            request = replica_pb2.TakeOverRequest(
+                group=record.group_name if len(volumes) > 1 else "",
+                generation_uuid=standing.committed_uuid,
+                volumes=volumes,
+                reverse_peer=reverse_peer,
+                plaintext=record.plaintext,
+                dry_run=True,
+            )
+            self._ask(record, request)
+            say("this side becomes the replica")
+            self.demoter.demote(worker.group.name, identity, force=False)
+            say("the other side becomes the source")
+            request.dry_run = False
+            return self._ask(record, request)
+
+    def _sync(self, worker: MirrorWorker) -> None:
+        failures = worker.failures
+        number = self._host.roster.ask(worker.mirror)
+        while worker.committed_number < number:
+            now = worker.now
+            if worker.failures > failures and now.error and now.kind is not Kind.UNAVAILABLE:
+                raise now.error
+            time.sleep(LOOK_SECONDS)
+
+    def _ask(self, mirror: MirrorRecord, request: replica_pb2.TakeOverRequest) -> list[str]:
+        tls = self._host.context.config.tls
+        with connect(mirror.peer, tls, mirror.plaintext) as channel:
+            try:
+                reply = ReplicaStub(channel).TakeOver(request, timeout=TAKE_OVER_SECONDS)
+            except grpc.RpcError as error:
+                raise peer_error(error, mirror.peer) from error
+            return list(reply.head_paths)
+
+
+def _host_of(peer: str) -> str:
+    return peer.rpartition(":")[0].strip("[]")

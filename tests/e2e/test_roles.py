@@ -1,0 +1,126 @@
+"""Who is source changes sides and comes back: a site is lost, promoted, and taken back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.pair import DISK, MIB, PATIENT, Pair, digest, running_pair
+from vagrant.cluster import FrazilHost, HostSettings
+
+NAMES = ("a", "b")
+SIZE = 8 * MIB
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    settings = HostSettings(peers=("source", "replica"), extra=PATIENT)
+    with running_pair(settings, settings) as made:
+        for number, name in enumerate(NAMES):
+            span = f"{DISK}d0,offset={(1 + 10 * number) * MIB},length={SIZE}"
+            made.source.frazil("volume", "create", name, span)
+        made.source.frazil("group", "create", "g", *NAMES)
+        peer = made.replica.peer
+        made.source.frazil(
+            "mirror", "create", "m", "--group", "g", "--peer", peer, "--on-demand", "--start"
+        )
+        yield made
+
+
+def write(host: FrazilHost, name: str, text: str, at: int = 0) -> None:
+    """Write ``text`` at a MiB of a head, durably."""
+    head = f"/dev/mapper/frazil-{name}"
+    command = f"printf '%-4096s' '{text}' | dd of={head} bs=4096 seek={at * 256} conv=fsync,notrunc"
+    host.guest.run(command)
+
+
+def fill(host: FrazilHost, name: str) -> None:
+    data = random.Random(name).randbytes(MIB)
+    host.guest.put(data, "/tmp/fill")
+    host.guest.run(f"dd if=/tmp/fill of=/dev/mapper/frazil-{name} bs=1M seek=2 conv=fsync,notrunc")
+
+
+def heads(host: FrazilHost) -> list[str]:
+    return [digest(host.guest, f"/dev/mapper/frazil-{name}") for name in NAMES]
+
+
+def sync(host: FrazilHost, mirror: str) -> dict[str, object]:
+    """One cycle; as the mirror tells of it."""
+    found = host.json("mirror", "sync-now", mirror, "--wait", timeout=300)
+    status = host.json("mirror", "status", mirror)["mirrors"][0]
+    number = found["generation"]["number"]
+    cycle = next(one for one in status["recent"] if one["generation"]["number"] == number)
+    assert isinstance(cycle, dict)
+    return cycle
+
+
+def lose_the_site(pair: Pair) -> list[str]:
+    """Cycles, then a power cut with writes that no other host has. :return: what was committed."""
+    source = pair.source
+    for name in NAMES:
+        fill(source, name)
+    sync(source, "m")
+    write(source, "a", "committed", at=4)
+    write(source, "b", "committed", at=5)
+    kept = heads(source)
+    assert sync(source, "m")["kind"] == "delta"
+    write(source, "a", "on no other host", at=6)
+    source.guest.power_cut()
+    source.guest.restart()
+    return kept
+
+
+def give_up_what_diverged(source: FrazilHost) -> None:
+    """The old source finds out, keeps its heads back, and becomes a replica."""
+    source.start()
+
+    def problem() -> str:
+        status = source.json("mirror", "status", "m")["mirrors"][0]
+        return str(status["problem"])
+
+    source.until("the old source knows", lambda: "split brain" in problem())
+    assert source.guest.run("test -e /dev/mapper/frazil-a", check=False).code != 0, "fenced"
+    refused = source.frazil("volume", "demote", "g", "--identity", "replica", check=False)
+    assert refused.code != 0
+    assert "on no other host" in refused.err
+    source.frazil("volume", "demote", "g", "--identity", "replica", "--force")
+    assert "diverged" in str(source.json("replica", "points", "a")), "it is kept"
+
+
+def test_a_lost_site_is_replaced_and_taken_back(pair: Pair) -> None:
+    source, replica = pair.source, pair.replica
+    kept = lose_the_site(pair)
+    replica.frazil("replica", "promote", "g")
+    assert heads(replica) == kept, "what was committed, and nothing else"
+    write(replica, "a", "written over there", at=3)
+    give_up_what_diverged(source)
+
+    replica.frazil("mirror", "set", "g.back", "--peer", source.peer)
+    replica.frazil("mirror", "start", "g.back")
+    cycle = sync(replica, "g.back")
+    assert cycle["kind"] == "delta", "no full copy"
+    assert int(str(cycle["sent_bytes"])) < MIB
+    assert replica_digests(source) == heads(replica)
+
+    switch = ("mirror", "switch", "g.back", "--reverse", replica.peer)
+    refused = replica.frazil(*switch, check=False)
+    assert "keeps what no other host has" in refused.err
+    assert heads(replica), "and nothing was changed"
+    for name in NAMES:
+        source.frazil("replica", "keep", name, "--drop-diverged")
+    replica.frazil(*switch, timeout=300)
+    assert source.json("volume", "show", "a")["state"] == "active"
+    write(source, "b", "roles as before", at=1)
+    assert sync(source, "g.back")["kind"] == "delta"
+    assert replica_digests(replica) == heads(source)
+
+
+def replica_digests(host: FrazilHost) -> list[str]:
+    found = []
+    for name in NAMES:
+        attached = host.json("replica", "mount", name)
+        found.append(digest(host.guest, attached["device"]))
+        host.frazil("replica", "unmount", name)
+    return found
