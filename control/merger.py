@@ -12,6 +12,7 @@ from control.context import Context
 from control.cycle import Limits, outgrown
 from control.limiter import Interrupted, RateLimiter
 from control.mirror import MirrorWorker
+from control.squashing import pair_to_squash, squash
 from control.volume import Volume
 from dm_tables.errors import FrazilError
 
@@ -68,7 +69,7 @@ class Merger(threading.Thread):
                 volume.drop_merged()
             layer = volume.next_merge()
             if layer is None:
-                return self._merge_outgrown(volume)
+                return self._merge_outgrown(volume) or self._squash(volume)
             self._before(volume)
             volume.merge_lowest(layer, self.limiter)
         except Interrupted:
@@ -104,6 +105,17 @@ class Merger(threading.Thread):
             volume.merge_lowest(layer, self.limiter)
         told = f"layer {layer.sequence} is merged; what {late[0].mirror} lacks is remembered"
         self._context.events.add("info", volume.name, "outgrown", told)
+        return True
+
+    def _squash(self, volume: Volume) -> bool:
+        """Make one layer of two, where a replica that takes long makes the stack high."""
+        standings = volume.context.journal.standings(volume=volume.name)
+        bases = {standing.committed_layer for standing in standings}
+        pair = pair_to_squash(volume.layers, volume.held_layers(), bases)
+        if pair is None:
+            return False
+        self._before(volume)
+        squash(volume, *pair, self.limiter)
         return True
 
     def _limits(self) -> Limits:

@@ -155,8 +155,9 @@ class StackDevices:
                 if scrub:
                     scrub_store(self.pool.open(layer.object_name).path)
                 self.push(layer, below)
-            elif self._is_short(layer.sequence):
-                self.layer(layer.sequence).swap(self.snapshot_table(layer, below))
+            elif layer is not layers[-1] or self._is_short(layer.sequence):
+                # Nothing writes to a frozen one: it is brought to what the journal says.
+                self.layer(layer.sequence).ensure(self.snapshot_table(layer, below))
             below = layer.sequence
         if head and not self.head.exists():
             self.head.ensure(self.linear_over(self.layer(below)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -64,6 +64,7 @@ class Volume(Stacked):
             self._assemble(head=wanted)
             if prepared is not None and not booting:
                 self.settle_freeze(prepared)
+            self.drop_squashed()
             self.watch_live()
             if self.record.state is VolumeState.CREATING:
                 self.context.journal.set_volume_state(self.name, VolumeState.ACTIVE)
@@ -89,7 +90,7 @@ class Volume(Stacked):
         What a promote left has a live layer without a trace, which no head ever stood on.
         """
         records, bottom = self.layers, self.record.bottom
-        layers = [_in_stack(record) for record in records]
+        layers = [in_stack(record) for record in records]
         live = next((r for r in records if r.state is LayerState.LIVE), None)
         if live is not None and self.context.journal.trace(self.name, live.sequence) is None:
             self.stack.assemble(bottom, layers, head=False)
@@ -232,7 +233,7 @@ class Volume(Stacked):
 
     def push(self, prepared: LayerRecord) -> Device:
         """Make the device of a prepared layer."""
-        device = self.stack.push(_in_stack(prepared), self.below(prepared.sequence))
+        device = self.stack.push(in_stack(prepared), self.below(prepared.sequence))
         self.context.tracing.watch(prepared, device)
         return device
 
@@ -269,9 +270,7 @@ class Volume(Stacked):
 
         :param spare: mirrors for which nothing is kept.
         """
-        with self._holding:
-            held = [layer for layer, holders in self._held.items() if holders > 0]
-            self._held = Counter({layer: self._held[layer] for layer in held})
+        held = self.held_layers()
         journal = self.context.journal
         group = journal.group_of(self.name)
         standings = [
@@ -343,6 +342,25 @@ class Volume(Stacked):
             self._delete_object(layer)
             self.context.tracing.forget(layer)
             self.context.journal.remove_layer(self.name, layer.sequence)
+
+    @property
+    def squashed_note(self) -> str:
+        """Where the journal notes which objects a squash left."""
+        return f"squashed {self.uuid}"
+
+    def drop_squashed(self) -> None:
+        """Delete the auxiliary volumes that were squashed into another one."""
+        journal, pool = self.context.journal, self.context.pool
+        note = journal.note(self.squashed_note)
+        if note:
+            for name in json.loads(note):
+                pool.remove(name)
+            journal.set_note(self.squashed_note, "")
+
+    def held_layers(self) -> set[int]:
+        """The layer devices whose images are held."""
+        with self._holding:
+            return {layer for layer, holders in self._held.items() if holders > 0}
 
     def remember(self, layer: LayerRecord) -> None:
         """Write down, for each mirror that lacks it, what a layer about to be merged changed."""
@@ -428,7 +446,7 @@ class Volume(Stacked):
 
     def take_down(self) -> None:
         """Remove every device; stores and spans stay as they are."""
-        layers = [_in_stack(record) for record in self.layers]
+        layers = [in_stack(record) for record in self.layers]
         self.stack.disassemble(self.record.bottom, layers)
 
     def delete_layers(self, layers: Sequence[LayerRecord]) -> None:
@@ -447,5 +465,6 @@ def _was_activated(store: Path) -> bool:
     return True
 
 
-def _in_stack(record: LayerRecord) -> StackLayer:
+def in_stack(record: LayerRecord) -> StackLayer:
+    """A layer as the stack takes it."""
     return StackLayer(record.sequence, record.object_name, record.chunk, record.size)
