@@ -33,11 +33,13 @@ before() {
     rm -rf "$state"
     mkdir -m 700 -p "$state"
     mkfifo -m 600 "$state/asked"
-    # It reads its own end of the pipe too, so that it sees no end of its input.
+    # Open for both before anybody uses it: the client sees no end of its input, and nothing that
+    # is written before it starts is lost.
+    exec 3<>"$state/asked"
     timeout "$HOLD_SECONDS" mysql "$@" --batch --skip-column-names --unbuffered \
-        <>"$state/asked" >"$state/said" 2>"$state/errors" &
+        <&3 3>&- >"$state/said" 2>"$state/errors" &
     echo $! >"$state/pid"
-    cat 1<>"$state/asked" <<SQL
+    cat >&3 <<SQL
 SET SESSION lock_wait_timeout = $WAIT_SECONDS;
 FLUSH TABLES WITH READ LOCK;
 SELECT 'held';
