@@ -15,6 +15,7 @@ from dm_tables.errors import Usage
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY = 24 * 60
 WEEK = 7 * DAY
+ALWAYS = "always"
 
 _TIMES = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 _PART = re.compile(r"(?P<days>[a-z]+(?:\s*-\s*[a-z]+)?)?\s*(?P<times>\d.*)?", re.IGNORECASE)
@@ -75,7 +76,7 @@ class Hours:
 
 
 def parse_hours(text: str) -> Hours:
-    """What ``text`` means; nothing, or nothing but blanks, is always.
+    """What ``text`` means; nothing is ``always``, which can be written too.
 
     Parts are divided by commas: days (``Sat``, ``Mon-Fri``), times (``22:00-06:00``, every day),
     or both. Times that end before they begin end on the next day.
@@ -83,8 +84,8 @@ def parse_hours(text: str) -> Hours:
     :raises BadHours: a part that means nothing, named.
     """
     plain = " ".join(text.split())
-    if not plain:
-        return Hours("", b"\1" * WEEK)
+    if plain in ("", ALWAYS):
+        return Hours(ALWAYS, b"\1" * WEEK)
     minutes = bytearray(WEEK)
     for part in (piece.strip() for piece in plain.split(",")):
         match = _PART.fullmatch(part)
