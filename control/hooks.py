@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from control.hooks_pending import Pending, Started, forget, note, read_pending, still_running
+from control.records import GroupRecord
 from control.units_text import Seconds, exact_duration
 from dm_tables.errors import FrazilError, Precondition, Unavailable, Usage
 
@@ -88,6 +89,11 @@ def parse_hooks(
     return Hooks(
         _hook("before", before, before_ms, default), _hook("after", after, after_ms, default)
     )
+
+
+def hooks_of(record: GroupRecord) -> Hooks:
+    """A group's hooks. :raises BadHook: they are none."""
+    return parse_hooks(record.before, record.before_ms, record.after, record.after_ms)
 
 
 def _hook(phase: Phase, argv: Sequence[str], limit_ms: int, default: Seconds) -> Hook | None:
@@ -178,15 +184,16 @@ def _run_after(hook: Hook, pending: Pending, result: str, tell: Tell) -> None:
         tell(error)
 
 
-def finish_pending(directory: Path, tell: Tell) -> list[str]:
-    """Run every ``after`` that a killed daemon still owes; for the daemon's start.
+def finish_pending(directory: Path, tell: Tell, group: str = "*") -> list[str]:
+    """Run every ``after`` that a killed daemon still owes; for the start.
 
     A ``before`` that still runs is ended first: it must not have the last word.
 
+    :param group: only that one's.
     :return: the groups. What fails goes to ``tell``, and is not tried again.
     """
     done = []
-    for place in sorted(directory.glob("*.json")):
+    for place in sorted(directory.glob(f"{group}.json")):
         try:
             pending = read_pending(place)
         except FrazilError as error:
