@@ -21,7 +21,7 @@ from control.limiter import RateLimiter
 from control.scrub_plan import Scrub, due_in
 from control.units_text import Rate, Seconds, human_duration, human_size
 from control.verify import Verification, repair_blocks
-from dm_tables.errors import FrazilError, Unavailable
+from dm_tables.errors import FrazilError, NotFound, Precondition, Unavailable
 
 log = logging.getLogger("frazil.scrubber")
 
@@ -198,9 +198,14 @@ class Scrubber(threading.Thread):
             self._host.scrub_repair(key, repair_blocks(found))
 
     def _failed(self, key: str, error: FrazilError) -> float:
-        """Told once; tried again later. That a replica is away is told elsewhere."""
+        """Told once; tried again later.
+
+        That a replica is away is told elsewhere; that it has merged past a generation meanwhile
+        is no news.
+        """
         text = str(error)
-        if self._problems.get(key) != text and not isinstance(error, Unavailable):
+        known = isinstance(error, Unavailable | NotFound | Precondition)
+        if self._problems.get(key) != text and not known:
             self._tell("warning", key, error.name, f"comparing it failed: {text}")
         self._problems[key] = text
         self._not_before[key] = self._clock() + RETRY_SECONDS

@@ -46,12 +46,14 @@ class Verification:
     :ivar compared: every byte below was compared, in this part or in an earlier one.
     :ivar size: of the volume, in bytes. :ivar blocks: what differs, all of it.
     :ivar cancelled: it was interrupted, and can be gone on with.
+    :ivar carried: a part of it was compared at an earlier generation.
     """
 
     compared: int = 0
     size: Bytes = Bytes(0)
     blocks: BlockSet = field(default_factory=BlockSet)
     cancelled: bool = False
+    carried: bool = False
 
     @property
     def finished(self) -> bool:
@@ -177,6 +179,7 @@ class Comparison:
         if begin.generation == self._generation:
             found.blocks = earlier
             return
+        found.carried = True
         stretches = list(earlier.extents(self._block, found.size))
         if sum(stretch.length for stretch in stretches) > self._narrowable:
             found.blocks = earlier
