@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from control.context import Context
 from control.cycle import NEVER, freeze_in
 from control.group import Group
-from control.mirror import FOREVER, IDLE_POLL_SECONDS, MirrorWorker
+from control.hooks import finish_pending, hooks_of, quiesced
+from control.mirror import MirrorWorker
+from control.timing import FOREVER, POLL_SECONDS
 from dm_tables.errors import FrazilError
 
 log = logging.getLogger("frazil.group")
@@ -46,6 +48,7 @@ class Conductor(threading.Thread):
 
     def run(self) -> None:
         """Look, freeze when due, and sleep until the next look."""
+        self._finish_hooks()
         while not self._stopping:
             self._wanted.clear()
             try:
@@ -58,6 +61,13 @@ class Conductor(threading.Thread):
                 wait = self._failed(FrazilError(f"internal error: {error!r}"))
             if wait > 0:
                 self._wanted.wait(wait)
+
+    def _finish_hooks(self) -> None:
+        """What a daemon that was killed owes comes before the next freeze."""
+        try:
+            finish_pending(self._context.config.paths.hooks, self._tell, self.group.name)
+        except Exception:
+            log.exception("hooks of group %s", self.group.name)
 
     def _failed(self, error: FrazilError) -> float:
         self._attempts += 1
@@ -79,7 +89,7 @@ class Conductor(threading.Thread):
             wait = freeze_in(record.policy, record.quorum, [view for _, view in running])
             if wait > 0:
                 # Who counts changes with time, and tells nobody.
-                return IDLE_POLL_SECONDS if wait == NEVER else min(wait, FOREVER)
+                return POLL_SECONDS if wait == NEVER else min(wait, FOREVER)
             waiting = [worker for worker, view in running if not view.pending]
             for worker in waiting:
                 worker.enter("freezing")
@@ -88,9 +98,16 @@ class Conductor(threading.Thread):
             worker.look()
         return 0.0
 
+    def _tell(self, error: FrazilError) -> None:
+        self._context.events.add("error", self.group.name, error.name, str(error))
+
     def _freeze(self) -> None:
+        # With writers running, and before any of them is quieted: the less is left for later.
         self.group.sync()
-        instant = self.group.freeze()
+        volumes = [volume.name for volume in self.group.volumes]
+        hooks, noted = hooks_of(self.group.record), self._context.config.paths.hooks
+        with quiesced(hooks, self.group.name, volumes, noted, self._tell):
+            instant = self.group.freeze()
         self.problem = ""
         for volume in self.group.volumes:
             self._context.tracing.collect(volume.name)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from control.history import CycleWrites
+from control.records import CycleRecord
 from control.store.layout import room_for
 from control.units_text import Seconds
 from dm_tables.units import Bytes
@@ -72,6 +73,13 @@ def forecast_cycle(now: CycleNow) -> CycleForecast:
     if now.age is not None and commit_in is not None:
         lag = Seconds(now.age + commit_in)
     return CycleForecast(Bytes(round(size)), freeze_in, commit_in, lag, falling)
+
+
+def throughput(cycles: Sequence[CycleRecord]) -> float:
+    """Changed bytes that copies brought over in a second; 0 if none did."""
+    done = [cycle for cycle in cycles if cycle.state == "committed" and cycle.copy_seconds > 0]
+    seconds = sum(cycle.copy_seconds for cycle in done)
+    return sum(cycle.changed_bytes for cycle in done) / seconds if seconds else 0.0
 
 
 def _seconds(size: int, throughput: float) -> Seconds | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -103,6 +104,14 @@ class Group:
         """Whether anything was written since the last freeze."""
         return any(_written(volume) for volume in self.volumes)
 
+    def changed(self) -> float:
+        """Bytes that the live layers hold by now, by when they were looked at last."""
+        return sum(_changed(volume) for volume in self.volumes)
+
+    def growth(self) -> float:
+        """Bytes a second by which that grows, on average."""
+        return sum(self.context.rates.growth(volume.name).average for volume in self.volumes)
+
     def layers_at_most(self) -> int:
         """How high the highest stack is."""
         return max((len(volume.layers) for volume in self.volumes), default=0)
@@ -164,6 +173,16 @@ class Group:
             deadline_seconds=settings.deadline,
             lockfs=consistency == "filesystem",
         )
+
+
+def _changed(volume: Volume) -> float:
+    rates = volume.context.rates
+    seen = rates.seen(volume.name)
+    live = next((r for r in volume.layers if r.state is LayerState.LIVE), None)
+    if seen is None or live is None or seen.sequence != live.sequence:
+        return 0.0
+    growth = rates.growth(volume.name).average
+    return seen.used + growth * max(0.0, time.monotonic() - seen.at)
 
 
 def _written(volume: Volume) -> bool:

@@ -28,6 +28,7 @@ from control.rates import Rates
 from control.records import VolumeRecord, VolumeState
 from control.room import RoomKeeper
 from control.roster import Roster
+from control.scrubs import scrubber_of
 from control.spans import size_of
 from control.trace import Tracing
 from control.volume import Volume
@@ -115,6 +116,7 @@ class Host:
         self.merger = Merger(context, self.volumes, self._workers_of, self.historian.record)
         self.roster = Roster(context, self.volume, self.merger.wake)
         self.room = RoomKeeper(context, self.volumes, self._workers_of)
+        self.scrubber = scrubber_of(context, self.roster)
 
     # Coming and going.
 
@@ -140,6 +142,7 @@ class Host:
         self.historian.start()
         self.merger.start()
         self.room.start()
+        self.scrubber.start()
 
     def assemble(self, volume: Volume) -> None:
         """Make a volume's devices; why not, if not, stands in ``unassembled`` until it is so."""
@@ -162,16 +165,17 @@ class Host:
 
     def at_work(self) -> bool:
         """Whether every thread that must run does."""
-        threads = (self.historian, self.merger, self.room)
+        threads = (self.historian, self.merger, self.room, self.scrubber)
         return all(one.is_alive() for one in threads) and self.roster.at_work()
 
     def stop(self) -> None:
         """End the threads; devices and heads stay."""
+        self.scrubber.stop()
         self.roster.stop()
         self.room.stop()
         self.merger.stop()
         self.historian.stop()
-        for thread in (self.room, self.merger, self.historian):
+        for thread in (self.room, self.merger, self.historian, self.scrubber):
             if thread.is_alive():
                 thread.join(10)
         self.context.freezer.close()

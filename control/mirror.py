@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from control.blocks import BlockSet
+from control.comparing import Comparisons
 from control.context import Context
 from control.cycle import Readiness
 from control.fence import SplitBrain, ask, fence
@@ -26,17 +27,13 @@ from control.records import (
     StandingRecord,
 )
 from control.sending import InstantCopy, Joiner, joined, lowest
-from control.verify import Verification, verify_generation
+from control.timing import FOREVER, LOOK_SECONDS, MirrorTiming
 from control.volume import Volume
 from control.wire.errors import ReplicaPromoted
-from dm_tables.errors import FrazilError, Precondition, Unavailable
+from dm_tables.errors import FrazilError, Precondition
 
 log = logging.getLogger("frazil.mirror")
 
-IDLE_POLL_SECONDS = 0.5
-IDLE_FREEZE_SECONDS = 60.0
-LAYERS_AT_MOST = 8
-FOREVER = 3600.0
 PATIENCE_SECONDS = 60.0
 """For how long a replica that fails is waited for by the others of its group."""
 STOP_SECONDS = 0.5
@@ -60,6 +57,8 @@ class MirrorWorker(threading.Thread):
         self.failures = 0
         self.changed = threading.Condition()
         self._cancel = threading.Event()
+        self.timing = MirrorTiming(name, group, context)
+        self.comparisons = Comparisons(name, group, context)
         self.limiter = RateLimiter(self.record.rate_bytes or context.config.copy.rate, self._cancel)
         self._copying = threading.Lock()
         self._joining = threading.Lock()
@@ -176,8 +175,20 @@ class MirrorWorker(threading.Thread):
             return None
         number = newest.number if newest is not None else 0
         pending = number > self.committed_number and number >= self._asked_number
-        due = self.due_in(record, idle=not pending and not self.group.written())
+        due = self._look_in(record, idle=not pending and not self.group.written())
         return Readiness(pending, due, self.counts)
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked for a cycle that the replica does not have yet."""
+        return self._asked_number > self.committed_number
+
+    def due(self, record: MirrorRecord, *, idle: bool) -> float | None:
+        """Seconds until the next cycle at the earliest; None: only when asked."""
+        return 0.0 if self.asked else self.timing.due(record, self.committed, idle=idle)
+
+    def _look_in(self, record: MirrorRecord, *, idle: bool) -> float:
+        return 0.0 if self.asked else self.timing.look_in(record, self.committed, idle=idle)
 
     @property
     def counts(self) -> bool:
@@ -258,18 +269,51 @@ class MirrorWorker(threading.Thread):
         if not self._asked_there:
             self._ask_there(record)
         instant = self._next(record)
+        if instant is None and record.state is MirrorState.BREAKING:
+            return self._broken()
+        shut = 0.0 if self.asked else self.timing.shut(record, time.time())
+        if shut > 0:
+            return self._rest(shut)
         if instant is None:
-            if record.state is MirrorState.BREAKING:
-                return self._broken()
             if self.now.phase != "freezing":
                 self.now.phase = "idle"
             self.now.next_attempt = 0.0
-            due = self.due_in(record, idle=False)
             longest = FOREVER if self._asked_there else ASK_AGAIN_SECONDS
-            return due if 0 < due < longest else longest
-        with self._copying:
+            wait = min(self._look_in(record, idle=False) or FOREVER, longest)
+            return self._until_close(record, wait)
+        with self._copying, self._within_hours(record):
             self._copy(self.record, instant)
         return 0.0
+
+    def _rest(self, seconds: float) -> float:
+        """Nothing is copied outside its hours: what still is stops where it is."""
+        if any(joiner.is_alive() for joiner in self._joiners):
+            with self.quiet():
+                pass
+        self.now.phase = "idle"
+        self.now.next_attempt = time.time() + seconds
+        return min(seconds, LOOK_SECONDS)
+
+    def _until_close(self, record: MirrorRecord, wait: float) -> float:
+        """As long as that, or until the end of hours in which a first copy runs."""
+        closes = self.timing.closes_in(record, time.time())
+        joins = any(joiner.is_alive() for joiner in self._joiners)
+        return min(wait, closes) if joins and closes is not None else wait
+
+    @contextmanager
+    def _within_hours(self, record: MirrorRecord) -> Iterator[None]:
+        """A copy that nobody asked for stops where it is at their end."""
+        closes = None if self.asked else self.timing.closes_in(record, time.time())
+        if closes is None:
+            yield
+            return
+        timer = threading.Timer(closes, self.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _ask_there(self, record: MirrorRecord) -> None:
         """After a start, ask whether the replica was promoted meanwhile; what fails waits.
@@ -302,26 +346,9 @@ class MirrorWorker(threading.Thread):
         for instant in instants:
             if begun and begun[0].generation_uuid == instant.uuid:
                 return instant
-        asked = self._asked_number > self.committed_number
         breaking = record.state is MirrorState.BREAKING
-        due = asked or breaking or self.due_in(record, idle=False) <= 0
+        due = breaking or self._look_in(record, idle=False) <= 0
         return instants[0] if due else None
-
-    def due_in(self, record: MirrorRecord, *, idle: bool) -> float:
-        """Seconds until the next cycle; 0 for now (claim 18)."""
-        standing = self.committed
-        if self._asked_number > (standing.committed_number if standing else 0):
-            return 0.0
-        if record.on_demand:
-            return FOREVER
-        if standing is None:
-            return 0.0
-        waited = time.time() - standing.committed_frozen_at
-        if record.interval_ms:
-            return max(0.0, record.interval_ms / 1000 - waited)
-        if self.group.layers_at_most() >= LAYERS_AT_MOST:
-            return IDLE_POLL_SECONDS
-        return IDLE_POLL_SECONDS if idle and waited < IDLE_FREEZE_SECONDS else 0.0
 
     # One instant on its way.
 
@@ -417,63 +444,6 @@ class MirrorWorker(threading.Thread):
 
     def _verify(self, cycle: CycleRecord, members: list[tuple[Volume, GenerationRecord]]) -> None:
         self.enter("verifying", cycle)
-        found = [self.verify(volume, generation) for volume, generation in members]
-        outcome = "differs" if any(one.differences for one in found) else "verified"
+        same = [self.comparisons.after_commit(*member, self._cancel) for member in members]
+        outcome = "verified" if all(same) else "differs"
         self.context.journal.save_cycle(dataclasses.replace(cycle, verified=outcome))
-
-    def committed_members(self) -> list[tuple[Volume, GenerationRecord]]:
-        """What the replica has, where its image is here still.
-
-        :raises Precondition: nothing is committed yet, or the image is merged over.
-        """
-        found = []
-        for volume, standing in zip(self.group.volumes, self.standings, strict=True):
-            if not standing.committed_uuid:
-                continue
-            images = {generation.uuid: generation for generation in volume.images()}
-            if standing.committed_uuid not in images:
-                raise Precondition(
-                    f"generation {standing.committed_number} of {volume.name} is merged over here",
-                    "compare after the next cycle",
-                )
-            found.append((volume, images[standing.committed_uuid]))
-        if not found:
-            raise Precondition(
-                f"mirror {self.mirror} has committed nothing yet", "let a cycle end first"
-            )
-        return found
-
-    def verify(
-        self,
-        volume: Volume,
-        generation: GenerationRecord,
-        block_bytes: int = 0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Verification:
-        """Compare a generation's image with the replica's, block by block (no pause).
-
-        :raises Unavailable: the comparison was interrupted.
-        """
-        with volume.hold(generation.layer):
-            found = verify_generation(
-                volume,
-                self.record,
-                self.context,
-                generation,
-                block_bytes=block_bytes,
-                progress=progress,
-                cancel=self._cancel,
-            )
-        if found.cancelled:
-            raise Unavailable("the comparison was interrupted", "run it again")
-        if found.differences:
-            first = found.differences[0]
-            self.context.events.add(
-                "error",
-                self.mirror,
-                "differs",
-                f"generation {generation.number} of {volume.name} differs at the replica in "
-                f"{len(found.differences)} places, the first {first.length} bytes at "
-                f"{first.address}",
-            )
-        return found

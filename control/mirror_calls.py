@@ -16,6 +16,7 @@ from control.host import Host
 from control.mirror import MirrorWorker
 from control.records import GroupRecord, MirrorRecord, MirrorState
 from control.roster import policy_of
+from control.verify import repair_blocks
 from control.wire.channel import stays_here
 from dm_tables.errors import Kind, Precondition, Usage
 from dm_tables.names import volume_name
@@ -274,24 +275,28 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
     ) -> Iterator[pb.Progress]:
         """Compare the newest committed generation at both ends."""
         worker = self.host.roster.worker(request.mirror)
+        cancel = threading.Event()
+        context.add_callback(cancel.set)
 
         def work(report: Report) -> pb.Progress:
-            members = worker.committed_members()
-            last = pb.Progress(phase="verifying")
-            for volume, generation in members:
-                found = worker.verify(volume, generation, request.block_bytes, report)
-                last.done += found.compared
-                for extent in found.differences:
-                    last.differences.add(offset_bytes=extent.address, length_bytes=extent.length)
-            number = members[0][1].number
-            last.total = last.done
-            last.generation.number, last.generation.uuid = number, members[0][1].uuid
-            last.message = (
-                f"generation {number} differs in {len(last.differences)} places"
-                if last.differences
-                else f"generation {number} is the same at both ends"
-            )
-            return last
+            members = worker.comparisons.members()
+            compared = [
+                worker.comparisons.asked(
+                    *member,
+                    block_bytes=request.block_bytes,
+                    rate_bytes=request.rate_bytes,
+                    resume=request.resume,
+                    progress=report,
+                    cancel=cancel,
+                )
+                for member in members
+            ]
+            found = dict(zip([volume.name for volume, _ in members], compared, strict=True))
+            for volume, one in found.items():
+                if request.repair and one.blocks:
+                    self.host.roster.repair(worker.mirror, volume, repair_blocks(one))
+            worker.comparisons.forget(found)
+            return render.compared_message(members[0][1], found)
 
         yield from reported("verifying", work)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
-from control.forecast import CycleForecast, CycleNow, fills_in, forecast_cycle
-from control.mirror import FOREVER, MirrorWorker
+from control.forecast import CycleForecast, CycleNow, fills_in, forecast_cycle, throughput
+from control.mirror import MirrorWorker
 from control.pattern import Pattern
-from control.records import CycleRecord, LayerState, MirrorState
+from control.records import LayerState, MirrorState
 from control.trace import Tracing
 from control.volume import Volume
 from dm_tables.units import Bytes
@@ -74,16 +73,11 @@ def cycle_forecast(worker: MirrorWorker) -> CycleForecast | None:
     record = worker.record
     if record.state is not MirrorState.RUNNING:
         return None
-    context, standing = worker.context, worker.committed
-    changed = growth = 0.0
-    for volume in worker.group.volumes:
-        average = context.rates.growth(volume.name).average
-        changed += _changed(volume, average)
-        growth += average
+    standing = worker.committed
+    changed, growth = worker.group.changed(), worker.group.growth()
     progress = worker.now.progress
     copying = max(0, progress.total - progress.done) if progress is not None else 0
-    due = worker.due_in(record, idle=not changed and not growth)
-    copies = context.journal.cycles(record.name, NEWEST_COPIES)
+    copies = worker.context.journal.cycles(record.name, NEWEST_COPIES)
     return forecast_cycle(
         CycleNow(
             changed=round(changed),
@@ -91,26 +85,10 @@ def cycle_forecast(worker: MirrorWorker) -> CycleForecast | None:
             volume=Bytes(worker.group.size()),
             copying=copying,
             throughput=(progress.rate if progress is not None else 0.0) or throughput(copies),
-            due=due if due < FOREVER else None,
+            due=worker.due(record, idle=not changed and not growth),
             age=time.time() - standing.committed_frozen_at if standing is not None else None,
         )
     )
-
-
-def _changed(volume: Volume, growth: float) -> float:
-    """What the live layer holds now, by when it was looked at last."""
-    seen = volume.context.rates.seen(volume.name)
-    live = next((r for r in volume.layers if r.state is LayerState.LIVE), None)
-    if seen is None or live is None or seen.sequence != live.sequence:
-        return 0.0
-    return seen.used + growth * max(0.0, time.monotonic() - seen.at)
-
-
-def throughput(cycles: Sequence[CycleRecord]) -> float:
-    """Changed bytes that copies brought over in a second; 0 if none did."""
-    done = [cycle for cycle in cycles if cycle.state == "committed" and cycle.copy_seconds > 0]
-    seconds = sum(cycle.copy_seconds for cycle in done)
-    return sum(cycle.changed_bytes for cycle in done) / seconds if seconds else 0.0
 
 
 def forecast_message(found: CycleForecast) -> control_pb2.CycleForecast:

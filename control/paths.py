@@ -48,6 +48,21 @@ class Paths:
         return self.state / "pool"
 
     @property
+    def hooks(self) -> Path:
+        """What is owed to applications that are being quieted."""
+        return self.state / "hooks"
+
+    @property
+    def verify(self) -> Path:
+        """Where comparisons that were asked for go on."""
+        return self.state / "verify"
+
+    @property
+    def scrub(self) -> Path:
+        """How far comparisons in the background are."""
+        return self.state / "scrub"
+
+    @property
     def replica(self) -> Path:
         """Where replica volumes lie, unless the configuration says otherwise."""
         return self.state / "replica"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from control.chunk_size import DEFAULT_CHUNK
 from control.conductor import Conductor
@@ -14,6 +15,7 @@ from control.outlook import cycle_forecast, forecast_message, pattern_message, r
 from control.pool.pool import Pool
 from control.records import (
     CycleRecord,
+    GenerationRecord,
     LayerRecord,
     LayerState,
     StandingRecord,
@@ -21,6 +23,7 @@ from control.records import (
     VolumeState,
 )
 from control.spans import Span
+from control.verify import Verification
 from control.volume import Volume
 from dm_tables.errors import FrazilError, Kind
 from dm_tables.names import NAME_PREFIX
@@ -152,6 +155,8 @@ def cycle_message(cycle: CycleRecord) -> control_pb2.Cycle:
 def mirror_message(worker: MirrorWorker) -> control_pb2.Mirror:
     """A mirror as it stands now."""
     record, now = worker.record, worker.now
+    timing = worker.timing.of(record)
+    lateness = worker.timing.lateness(record, worker.committed)
     message = control_pb2.Mirror(
         name=record.name,
         volume=record.group_name if worker.group.record.implicit else "",
@@ -165,11 +170,11 @@ def mirror_message(worker: MirrorWorker) -> control_pb2.Mirror:
         on_demand=record.on_demand,
         plaintext=record.plaintext,
         verify=record.verify,
-        health=_health(worker),
-        problem=now.problem or worker.group.problem,
+        health=_health(worker, lateness),
+        problem=now.problem or worker.group.problem or lateness,
         schedule=record.schedule,
         rpo_ms=record.rpo_ms,
-        window=record.window,
+        window="" if timing.hours.always else timing.hours.text,
         counts=worker.counts,
     )
     for volume in worker.group.volumes:
@@ -241,14 +246,42 @@ def group_message(conductor: Conductor, mirrors: list[str]) -> control_pb2.Group
     return message
 
 
-def _health(worker: MirrorWorker) -> str:
+def compared_message(
+    generation: GenerationRecord, found: Mapping[str, Verification]
+) -> control_pb2.Progress:
+    """What a comparison of a mirror's volumes came to; of several, differences name theirs."""
+    compared = sum(one.compared for one in found.values())
+    message = control_pb2.Progress(phase="verifying", done=compared, total=compared)
+    message.generation.number, message.generation.uuid = generation.number, generation.uuid
+    for volume, one in found.items():
+        path = volume if len(found) > 1 else ""
+        for extent in one.differences:
+            message.differences.add(
+                path=path, offset_bytes=extent.address, length_bytes=extent.length
+            )
+    if message.differences:
+        places = len(message.differences)
+        message.message = f"generation {generation.number} differs in {places} places"
+    elif any(one.carried for one in found.values()):
+        message.message = (
+            "every block was the same at both ends at a generation since the comparison began, "
+            f"the last of them at {generation.number}"
+        )
+    else:
+        message.message = f"generation {generation.number} is the same at both ends"
+    return message
+
+
+def _health(worker: MirrorWorker, lateness: str) -> str:
     """ERROR where waiting will not help; DEGRADED where it is tried again."""
     if worker.now.problem:
         return "DEGRADED" if worker.now.kind in (Kind.UNAVAILABLE, Kind.EXHAUSTED) else "ERROR"
     if worker.group.problem or any(one.lacking_all or one.lacking for one in worker.standings):
         return "DEGRADED"
     newest = worker.context.journal.cycles(worker.mirror, 1)
-    return "ERROR" if newest and newest[0].verified == "differs" else "OK"
+    if newest and newest[0].verified == "differs":
+        return "ERROR"
+    return "DEGRADED" if lateness else "OK"
 
 
 def event_message(event: Event) -> control_pb2.Event:

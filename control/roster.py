@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+from control.blocks import BlockSet
 from control.conductor import Conductor
 from control.context import Context
 from control.group import Group
+from control.hooks import check_hooks, hooks_of
 from control.mirror import MirrorWorker
 from control.records import GroupRecord, MirrorRecord, MirrorState, Policy
+from control.timing import timing_of
 from control.volume import Volume
 from dm_tables.errors import Exists, NotFound, Precondition, Usage
 from dm_tables.names import volume_name
@@ -273,8 +278,10 @@ class Roster:
         """Write a mirror down, and start it if its state says so.
 
         :raises Exists: there is one of that name, or one that writes the same replica.
-        :raises NotFound: there is no such group. :raises Usage: its replicas share a name.
+        :raises NotFound: there is no such group. :raises Usage: its replicas share a name, or its
+            settings mean nothing.
         """
+        timing_of(record, "")
         with self._lock:
             if record.name in self._workers:
                 raise Exists(f"there is already a mirror {record.name}", "see frazil mirror list")
@@ -346,16 +353,28 @@ class Roster:
         self.conductor(worker.group.name).wake()
         return number
 
-    def change_mirror(self, name: str, **fields: object) -> MirrorWorker:
-        """Change a mirror's settings; they hold at once, the rate also for a running copy."""
+    def change_mirror(self, name: str, **fields: Any) -> MirrorWorker:
+        """Change a mirror's settings; they hold at once, the rate also for a running copy.
+
+        :raises Usage: together with those that stay they mean nothing; nothing was changed.
+        """
         worker = self.worker(name)
+        timing_of(dataclasses.replace(worker.record, **fields), "")
         record = self.context.journal.change_mirror(name, **fields)
         worker.limiter.set_rate(record.rate_bytes or self.context.config.copy.rate)
-        if "peer" in fields:
+        if "peer" in fields or "window" in fields:
             worker.interrupt()
         worker.wake()
         self.conductor(worker.group.name).wake()
         return worker
+
+    def repair(self, name: str, volume: str, blocks: BlockSet) -> None:
+        """Let a mirror's next cycle send blocks again; a running copy goes on after that."""
+        worker = self.worker(name)
+        with worker.quiet():
+            worker.comparisons.lack(volume, blocks)
+        worker.wake()
+        self.conductor(worker.group.name).wake()
 
     def remove_mirror(self, name: str) -> None:
         """End a mirror and forget it; the replica keeps what it has."""
@@ -371,13 +390,14 @@ class Roster:
 
 
 def check_settings(record: GroupRecord) -> None:
-    """:raises Usage: a setting of a group cannot be."""
+    """:raises Usage: a setting of a group cannot be. :raises HookMissing: a hook is not there."""
     if record.consistency not in CONSISTENCIES:
         raise Usage(f"{record.consistency!r} is no consistency", "filesystem or crash")
     if record.fencing not in FENCINGS:
         raise Usage(f"{record.fencing!r} is no kind of fencing", "off or peer")
     if (record.policy is Policy.QUORUM) != (record.quorum > 0):
         raise Usage("the policy quorum needs a number of replicas", "--policy quorum=2")
+    check_hooks(hooks_of(record))
 
 
 def policy_of(text: str) -> Policy:

@@ -135,8 +135,8 @@ def parse_command(text: str) -> tuple[str, ...]:
 
 
 def parse_window(text: str) -> str:
-    """A time window as it is; the daemon reads it. Empty for ``always``."""
-    return "" if text.strip().lower() == "always" else text.strip()
+    """A time window as it is; the daemon reads it."""
+    return text.strip()
 
 
 SIZE = Parsed("size", parse_size)

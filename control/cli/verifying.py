@@ -60,8 +60,7 @@ def verify(
 
 def _found(mirror: str, last: pb.Progress) -> str:
     if not last.differences:
-        number = words.number(last.generation)
-        return f"{mirror}: generation {number} is the same at both ends"
+        return f"{mirror}: {last.message}"
     # Of a group, each is in one of its volumes.
     named = any(span.path for span in last.differences)
     rows = [

@@ -17,6 +17,7 @@ from control.config.sections import (
     StateSection,
     TlsSection,
     TraceSection,
+    VerifySection,
 )
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "StateSection",
     "TlsSection",
     "TraceSection",
+    "VerifySection",
     "default_config_text",
     "load",
     "read",

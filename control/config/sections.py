@@ -269,6 +269,14 @@ class CopySection(Section, frozen=True):
             extra={"text": "rate"},
         ),
     ] = Rate(0)
+    window: Annotated[
+        str,
+        Meta(
+            description='When mirrors that say nothing else freeze and copy, as in "Mon-Fri '
+            '22:00-06:00, Sat-Sun"; "always".',
+            extra={"text": "hours"},
+        ),
+    ] = "always"
     compress: Annotated[bool, Meta(description="Compress what is sent, where that pays.")] = True
     skip_same: Annotated[
         bool,
@@ -327,6 +335,36 @@ class CopySection(Section, frozen=True):
     ] = Seconds(0.0)
 
 
+class VerifySection(Section, frozen=True):
+    """Comparing replicas with their source in the background, block by block."""
+
+    every: Annotated[
+        Seconds | None,
+        Meta(
+            description='From the end of one pass over a mirror to the start of the next; "never".',
+            extra={"text": "duration", "none": "never", "least": 60, "most": 366 * 86400},
+        ),
+    ] = Seconds(30 * 86400.0)
+    rate: Annotated[
+        Rate,
+        Meta(
+            description="At most so many bytes a second are read, at either end.",
+            extra={"text": "rate"},
+        ),
+    ] = Rate(50 * MIB)
+    slice: Annotated[
+        Seconds,
+        Meta(
+            description="A generation is held at both ends for this long at a time; then the pass "
+            "goes on with the newest one.",
+            extra={"text": "duration", "least": 1, "most": 3600},
+        ),
+    ] = Seconds(60.0)
+    repair: Annotated[bool, Meta(description="What differs is sent again with the next cycle.")] = (
+        True
+    )
+
+
 class VolumeSection(Section, frozen=True):
     """This host's own volumes."""
 
@@ -377,6 +415,7 @@ class Config(Section, frozen=True):
     merge: MergeSection = MergeSection()
     freeze: FreezeSection = FreezeSection()
     copy: CopySection = CopySection()
+    verify: VerifySection = VerifySection()
     volume: VolumeSection = VolumeSection()
     trace: TraceSection = TraceSection()
     metrics: MetricsSection = MetricsSection()

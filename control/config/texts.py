@@ -7,6 +7,7 @@ from pathlib import Path
 
 from control.addresses import parse_address
 from control.config.errors import BadValue
+from control.hours import parse_hours
 from control.units_text import (
     NotADuration,
     NotARate,
@@ -83,6 +84,12 @@ def _address(value: object, key: str) -> str:
     return str(parse_address(value))
 
 
+def _hours(value: object, key: str) -> str:
+    if not isinstance(value, str):
+        raise BadValue(key, f"{_shown(value)} names no hours", 'write "Mon-Fri 22:00-06:00"')
+    return parse_hours(value).text
+
+
 def _plain(value: object, key: str) -> str:
     if not isinstance(value, str):
         raise BadValue(key, f"{_shown(value)} is not text", "put it in quotes")
@@ -95,6 +102,7 @@ _READERS: Mapping[str, Callable[[object, str], object]] = {
     "rate": _rate,
     "path": _path,
     "address": _address,
+    "hours": _hours,
     "text": _plain,
 }
 

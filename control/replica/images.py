@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import heapq
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from control.blocks import Extent
 from control.image import StackImage
+from control.limiter import RateLimiter
 from control.replica.bases import base_of
 from control.replica.records import Chain
 from control.replica.store import ReplicaStore
 from control.store.reader import StoreReader
-from control.wire.digests import block_digests, check_range
+from control.wire.digests import BLOCKS_AT_MOST, block_digests, check_range
 from control.wire.extents import data_extents
 from dm_tables.units import Bytes
 from proto.frazil.v1 import replica_pb2
@@ -42,19 +44,29 @@ def image_extents(store: ReplicaStore, chain: Chain) -> Iterator[Extent]:
 
 
 def image_digests(
-    store: ReplicaStore, request: replica_pb2.DigestsRequest
+    store: ReplicaStore, request: replica_pb2.DigestsRequest, stop: threading.Event | None = None
 ) -> Iterator[replica_pb2.BlockDigests]:
     """Digests of a committed generation's blocks; it stays as it is meanwhile.
 
+    :param stop: set when nobody wants them any more.
     :raises ReplicaNotFound, GenerationNotFound: it is not here, or not any more.
-    :raises BadRange: no such blocks.
+    :raises BadRange: no such blocks. :raises Interrupted: ``stop`` was set.
     """
+    limiter = RateLimiter(request.rate_bytes, stop)
     with store.reading(request.volume, uuid=request.generation_uuid) as chain:
         block, offset, end = check_range(
             chain.size, request.block_bytes, request.offset, request.length
         )
         with open_image(store, chain) as image:
-            yield from block_digests(image.read, image_extents(store, chain), block, offset, end)
+
+            def read(address: Bytes, length: Bytes) -> bytes | memoryview:
+                limiter.take(length)
+                return image.read(address, length)
+
+            extents = image_extents(store, chain)
+            # Of a slow one each message holds what a second gives, so that both ends go together.
+            most = limiter.rate // block if limiter.rate else BLOCKS_AT_MOST
+            yield from block_digests(read, extents, block, offset, end, most=most)
 
 
 def _layer_extents(path: Path, size: Bytes, chunk: Bytes) -> Iterator[Extent]:

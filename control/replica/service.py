@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
@@ -131,7 +132,9 @@ class ReplicaService(ReplicaServicer):
         """Digests of a committed generation's blocks."""
         with _typed(context):
             self._check_reader(context, request.volume)
-            yield from image_digests(self._store, request)
+            stop = threading.Event()
+            context.add_callback(stop.set)
+            yield from image_digests(self._store, request, stop)
 
     def _check_loop(self, wanted: Wanted) -> None:
         """A promoted volume is refused as such, by whom it was a replica of."""

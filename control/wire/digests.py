@@ -44,18 +44,26 @@ def check_range(size: int, block: int, offset: int, length: int) -> tuple[Bytes,
 
 
 def block_digests(
-    read: Read, data: Iterable[Extent], block: Bytes, offset: Bytes, end: Bytes
+    read: Read,
+    data: Iterable[Extent],
+    block: Bytes,
+    offset: Bytes,
+    end: Bytes,
+    *,
+    most: int = BLOCKS_AT_MOST,
 ) -> Iterator[replica_pb2.BlockDigests]:
     """The digests of the blocks from ``offset`` to ``end``, in order, without a gap.
 
     :param data: what may be other than zero, in rising order.
+    :param most: so many blocks that are read in one message, at least one.
     :raises SourceChanged: the image gave fewer bytes than asked for.
     """
     at = int(offset)
     for start, stop in _blocks_of(data, block, offset, end):
         yield from _zeroes(at, start, block)
-        for begin in range(start, stop, BLOCKS_AT_MOST * block):
-            yield _digests(read, begin, min(begin + BLOCKS_AT_MOST * block, stop), block)
+        step = min(max(most, 1), BLOCKS_AT_MOST) * block
+        for begin in range(start, stop, step):
+            yield _digests(read, begin, min(begin + step, stop), block)
         at = stop
     yield from _zeroes(at, end, block)
 

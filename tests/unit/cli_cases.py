@@ -39,6 +39,9 @@ def chosen_volume() -> pb.Volume:
 # One way of starting cycles takes the place of the others.
 RHYTHM: dict[str, Any] = {"interval_ms": 0, "schedule": "", "rpo_ms": 0, "on_demand": False}
 DONE = pb.Progress(finished=True, generation=GENERATION)
+COMPARED = pb.Progress(
+    finished=True, generation=GENERATION, message="generation 42 is the same at both ends"
+)
 VOLUMES = pb.ListVolumesReply(volumes=[volume(), volume("more")])
 MIRRORS = pb.ListMirrorsReply(mirrors=[mirror(), mirror("far", health="ERROR", problem="no route")])
 REPLICAS = pb.ListReplicasReply(replicas=[replica(), replica("empty", newest=None)])
@@ -205,7 +208,7 @@ CASES: list[tuple[str, str, Message, Any, list[str]]] = [
         "verify data-b --block 64KiB",
         "Verify",
         pb.VerifyRequest(mirror="data-b", block_bytes=65536),
-        [pb.Progress(phase="comparing"), DONE],
+        [pb.Progress(phase="comparing"), COMPARED],
         ["data-b: generation 42 is the same at both ends"],
     ),
     ("replica list", "ListReplicas", pb.ListReplicasRequest(), REPLICAS, ["data", "empty", "ago"]),
@@ -249,7 +252,9 @@ CASES: list[tuple[str, str, Message, Any, list[str]]] = [
     (
         "mirror set data-b --schedule '*/5 * * * *' --window always",
         "UpdateMirror",
-        pb.UpdateMirrorRequest(name="data-b", window="", **(RHYTHM | {"schedule": "*/5 * * * *"})),
+        pb.UpdateMirrorRequest(
+            name="data-b", window="always", **(RHYTHM | {"schedule": "*/5 * * * *"})
+        ),
         mirror(schedule="*/5 * * * *"),
         ['cycles by schedule "*/5 * * * *"'],
     ),
@@ -280,7 +285,7 @@ CASES: list[tuple[str, str, Message, Any, list[str]]] = [
         "verify data-b --repair --resume --rate 50MB/s",
         "Verify",
         pb.VerifyRequest(mirror="data-b", repair=True, resume=True, rate_bytes=50_000_000),
-        [DONE],
+        [COMPARED],
         ["the same at both ends"],
     ),
     (

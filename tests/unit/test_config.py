@@ -59,7 +59,11 @@ deadline = "750ms"
 consistency = "crash"
 [copy]
 rate = 0
+window = " Mon-Fri  22:00-06:00,Sat-Sun"
 compress = false
+[verify]
+every = "never"
+rate = "none"
 """
 
 
@@ -87,6 +91,8 @@ def test_everything_said() -> None:
     assert config.freeze.deadline == 0.75
     assert config.copy.rate == 0
     assert not config.copy.compress
+    assert config.copy.window == "Mon-Fri 22:00-06:00,Sat-Sun"
+    assert (config.verify.every, config.verify.rate) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +132,14 @@ def test_everything_said() -> None:
         ("[freeze]\nconsistency = 'app'", "freeze.consistency", '"crash" or "filesystem"'),
         ("[copy]\ncompress = 'yes'", "copy.compress", "expected bool, got str"),
         ("[copy]\nretry_first = '2m'", "copy.retry_longest", "shorter"),
+        ("[copy]\nwindow = 'Mon-Fry'", "copy.window", '"Fry" is no day of the week'),
+        ("[copy]\nwindow = 22", "copy.window", "22 names no hours"),
+        ("[verify]\nevery = '5s'", "verify.every", "from 1m to 52w2d"),
+        ("[verify]\nevery = 'monthly'", "verify.every", '"monthly" is not a length of time'),
+        ("[verify]\nrate = '-1'", "verify.rate", '"-1" is not a rate'),
+        ("[verify]\nslice = '2h'", "verify.slice", "from 1s to 1h"),
+        ("[verify]\nrepair = 'yes'", "verify.repair", "expected bool, got str"),
+        ("[verify]\nscrub = '1d'", "verify.scrub", "there are every, rate, repair, slice"),
         ("[listen]\naddress = '7420'", "listen.address", "is not an address"),
         ("[listen]\naddress = '10.0.0.1:7420'", "tls", "is missing"),
         ("[listen]\naddress = '[::1]:7420'", "tls", "or set plaintext = true"),

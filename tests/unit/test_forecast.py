@@ -7,9 +7,8 @@ import dataclasses
 import pytest
 
 from control.config import PoolSection
-from control.forecast import CycleNow, expected_room, fills_in, forecast_cycle
+from control.forecast import CycleNow, expected_room, fills_in, forecast_cycle, throughput
 from control.history import CycleWrites
-from control.outlook import throughput
 from control.pattern import CHUNKS, Pattern
 from control.pool.sizing import Action, Fill, full_room, initial_size, plan_room
 from control.rates import AVERAGE_SECONDS, Growth, Rates, advance

@@ -12,10 +12,11 @@ import pytest
 
 from control.chunk_size import DEFAULT_CHUNK, Choice
 from control.context import Context
+from control.group import Group
 from control.heatmap import heat_map
 from control.historian import Historian
 from control.history import History
-from control.mirror import FOREVER, MirrorWorker
+from control.mirror import MirrorWorker
 from control.outlook import cycle_forecast, pattern_message, room_message
 from control.pattern import REGIONS, Pattern
 from control.rates import Rates
@@ -206,7 +207,7 @@ def test_room_is_foretold_where_it_may_be_short(volume: FakeVolume) -> None:
     assert tight.pool_full_seconds == 81.0
 
 
-def worker_of(volume: FakeVolume, due: float, progress: object = None) -> SimpleNamespace:
+def worker_of(volume: FakeVolume, due: float | None, progress: object = None) -> SimpleNamespace:
     """A mirror's worker, as far as a forecast looks at it."""
     record = MirrorRecord(
         "m", "data", "p:1", "data", MirrorState.RUNNING, 0, 0, False, False, False
@@ -215,14 +216,14 @@ def worker_of(volume: FakeVolume, due: float, progress: object = None) -> Simple
         record=record,
         committed=None,
         context=volume.context,
-        group=SimpleNamespace(volumes=[volume], size=lambda: SIZE),
+        group=Group("data", cast(Context, volume.context), [cast(Volume, volume)]),
         now=SimpleNamespace(progress=progress),
-        due_in=lambda _record, *, idle: due,
+        due=lambda _record, *, idle: due,
     )
 
 
 def test_a_mirror_that_does_not_run_has_no_forecast(host: Host, volume: FakeVolume) -> None:
-    worker = worker_of(volume, due=FOREVER)
+    worker = worker_of(volume, due=None)
     running = cycle_forecast(cast(MirrorWorker, worker))
     assert running is not None and running.freeze_in is None
     worker.record = replace(worker.record, state=MirrorState.PAUSED)

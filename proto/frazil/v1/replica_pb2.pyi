@@ -301,18 +301,20 @@ class TakeOverReply(_message.Message):
     def __init__(self, head_paths: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DigestsRequest(_message.Message):
-    __slots__ = ("volume", "generation_uuid", "block_bytes", "offset", "length")
+    __slots__ = ("volume", "generation_uuid", "block_bytes", "offset", "length", "rate_bytes")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_UUID_FIELD_NUMBER: _ClassVar[int]
     BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
+    RATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     volume: str
     generation_uuid: str
     block_bytes: int
     offset: int
     length: int
-    def __init__(self, volume: _Optional[str] = ..., generation_uuid: _Optional[str] = ..., block_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+    rate_bytes: int
+    def __init__(self, volume: _Optional[str] = ..., generation_uuid: _Optional[str] = ..., block_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., rate_bytes: _Optional[int] = ...) -> None: ...
 
 class BlockDigests(_message.Message):
     __slots__ = ("offset", "block_bytes", "digests", "blocks")
