@@ -13,6 +13,8 @@ pytestmark = pytest.mark.guest
 
 INSIDE = "tests.guest.inside.stamped"
 HEADS = 8
+FREEZES = 200
+LIMIT = 1800
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +24,17 @@ def guest() -> Iterator[Guest]:
         yield made
 
 
+@pytest.mark.timeout(LIMIT)
 def test_hundreds_of_freezes_of_a_group(guest: Guest) -> None:
-    found = guest.call(f"{INSIDE}:freezes", HEADS, 300, True, timeout=1800)
+    found = guest.call(f"{INSIDE}:freezes", HEADS, FREEZES, True, timeout=LIMIT)
     assert found["faults"] == []
     newest = [instant[-1] for instant in found["instants"]]
-    assert len(newest) == 300
+    assert len(newest) == FREEZES
     assert all(later > earlier for earlier, later in pairwise(newest))
     # Some instants fall between two volumes' writes, or nothing was put to the test.
     between = sum(instant[0] != instant[-1] for instant in found["instants"])
     assert between > 0
-    print(f"\n{between} of 300 freezes fell between two volumes' writes, {newest[-1]} stamps")
+    print(f"\n{between} of {FREEZES} freezes fell between two volumes' writes, {newest[-1]} stamps")
 
 
 def test_negative_control_members_frozen_one_after_another(guest: Guest) -> None:
