@@ -192,9 +192,7 @@ def _check_not_ours(span: Span) -> None:
         )
 
 
-def _taken(
-    volumes: Sequence[Occupied], table_of: TableOf
-) -> Iterator[tuple[str, list[Stretch]]]:
+def _taken(volumes: Sequence[Occupied], table_of: TableOf) -> Iterator[tuple[str, list[Stretch]]]:
     """Each volume's name, and where each of its spans lies; without those that are not there."""
     for volume in volumes:
         for span in volume.spans:
