@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from control.mounts import check_unused
+from control import beneath
+from control.beneath import Stretch, TableOf, live_table
+from control.holders import check_unused, own_device_below
 from control.records import VolumeRecord
 from control.spans import Span
 from control.store.direct import DirectFile
 from dm_tables.errors import Exists, NotFound, Precondition, Usage
-from dm_tables.names import UUID_PREFIX
 from dm_tables.units import MIB, SECTOR, Bytes
 
 SMALLEST_VOLUME = MIB
@@ -31,6 +33,14 @@ class SpanPastEnd(Usage):
 
 class SpanOverlaps(Precondition):
     """A span is already part of a volume."""
+
+
+class ReadOnly(Precondition):
+    """A device or file that cannot be written."""
+
+
+class OwnDevice(Precondition):
+    """A device that frazil made."""
 
 
 def checked_chunk(chunk: int) -> Bytes:
@@ -54,26 +64,32 @@ def resolve(path: str, offset: int, length: int) -> Span:
     :param length: in bytes; 0: to the end.
     :raises NotFound: there is no such device or file.
     :raises SpanPastEnd: it leaves the device or file.
+    :raises ReadOnly: it cannot be written.
     :raises Usage: not absolute, no device or file, or not whole sectors.
     """
     where = Path(path)
     if not where.is_absolute():
         raise Usage(f"the path {path!r} is not absolute", "give it from / on")
     try:
-        mode = where.stat().st_mode
+        status = where.stat()
     except OSError as error:
         hint = "see lsblk for the devices there are"
         raise NotFound(f"{path}: {error.strerror}", hint) from error
-    if not (stat.S_ISBLK(mode) or stat.S_ISREG(mode)):
+    if not (stat.S_ISBLK(status.st_mode) or stat.S_ISREG(status.st_mode)):
         raise Usage(f"{path} is neither a block device nor a file")
-    if offset % SECTOR or length % SECTOR:
-        raise Usage(f"{path}: offset and length must be multiples of {SECTOR} bytes")
+    number = beneath.number_of(where)
+    _check_writable(where, number)
+    sector = _sector(number)
+    if offset % sector or length % sector:
+        raise Usage(f"{path}: offset and length must be multiples of {sector} bytes")
     with DirectFile(where) as file:
         size = file.size()
-    rest = (size - offset) // SECTOR * SECTOR
+    rest = (size - offset) // sector * sector
     if rest <= 0 or length > rest:
+        end = f"offset {offset} and length {length}" if length else f"offset {offset}"
         raise SpanPastEnd(
-            f"{path} has {size} bytes; {length or 1} bytes at {offset} would leave it"
+            f"a span of {path} at {end} would leave it: it has {size} bytes",
+            "give a smaller one; without a length a span goes to the end",
         )
     return Span(where, Bytes(offset), Bytes(length or rest))
 
@@ -112,64 +128,111 @@ class Occupied(Protocol):
         """What nothing else may have."""
 
 
-def check_adoptable(spans: Sequence[Span], volumes: Sequence[Occupied]) -> None:
+def _check_writable(path: Path, number: str | None) -> None:
+    if number:
+        about = beneath.SYS / number / "ro"
+        if about.exists() and about.read_text().strip() != "0":
+            raise ReadOnly(f"{path} is read-only", "a volume is written to: blockdev --setrw")
+        return
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise ReadOnly(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _sector(number: str | None) -> int:
+    """The smallest piece of a device that can be written; of a file, a sector."""
+    if number is None:
+        return SECTOR
+    about = beneath.SYS / beneath.whole_disk(number) / "queue" / "logical_block_size"
+    return int(about.read_text()) if about.exists() else SECTOR
+
+
+def check_adoptable(
+    spans: Sequence[Span],
+    volumes: Sequence[Occupied],
+    table_of: TableOf = live_table,
+) -> None:
     """See that the spans are free to become a volume.
 
     :raises VolumeTooSmall: less than 1 MiB.
-    :raises SpanOverlaps: two of them, or one and a volume, share bytes.
-    :raises Precondition: a device is mounted or otherwise in use.
+    :raises OwnDevice: a device of frazil's, or one that stands on it.
+    :raises SpanOverlaps: two of them, or one and a volume, share bytes, by whatever paths.
+    :raises InUse: a device is mounted or otherwise in use.
     """
     if not spans:
         raise Usage("a volume needs at least one device or file")
     size = sum(span.length for span in spans)
     if size < SMALLEST_VOLUME:
         raise VolumeTooSmall(f"{size} bytes are too little for a volume: 1 MiB is the least")
-    for index, span in enumerate(spans):
-        for other in spans[:index]:
-            if _overlap(span, other):
-                raise SpanOverlaps(f"{span.path} is named twice, with bytes in common")
-        for volume in volumes:
-            for theirs in volume.spans:
-                if _overlap(span, theirs):
-                    raise SpanOverlaps(
-                        f"{span.path} is already part of volume {volume.name}",
-                        "give another device, or other offsets",
-                    )
-        if not _held_by_us(span.path):
-            check_unused(span.path)
+    for span in spans:
+        _check_not_ours(span)
+    wanted = [(span, beneath.beneath(span, table_of)) for span in spans]
+    for index, (span, stretches) in enumerate(wanted):
+        for other, theirs in wanted[:index]:
+            if _meet(stretches, theirs):
+                raise SpanOverlaps(_twice(span, other))
+            _check_not_both(span.path, other.path)
+    taken = list(_taken(volumes, table_of))
+    for span, stretches in wanted:
+        for name, theirs in taken:
+            if _meet(stretches, theirs):
+                raise SpanOverlaps(
+                    f"{span.path} is already part of volume {name}",
+                    "give another device, or other offsets",
+                )
+        check_unused(span.path, shared=_has_volume(span.path, volumes))
+
+
+def _check_not_both(one: Path, other: Path) -> None:
+    """The kernel gives nobody a disk and a partition of it at once."""
+    numbers = (beneath.number_of(one), beneath.number_of(other))
+    for part, disk, path, whole in ((*numbers, one, other), (*numbers[::-1], other, one)):
+        if part and part != disk and beneath.whole_disk(part) == disk:
+            raise SpanOverlaps(
+                f"{path} is a partition of {whole}, which is part of the same volume",
+                "give offsets on the disk instead",
+            )
+
+
+def _has_volume(path: Path, volumes: Sequence[Occupied]) -> bool:
+    """Whether another part of the same device or file is a volume."""
+    own = beneath.aliases(path)
+    for span in (span for volume in volumes for span in volume.spans):
+        with suppress(OSError):
+            if own & beneath.aliases(span.path):
+                return True
+    return False
+
+
+def _check_not_ours(span: Span) -> None:
+    number = beneath.number_of(span.path)
+    if number and (name := own_device_below(number)):
+        raise OwnDevice(
+            f"{span.path} is, or stands on, frazil's own device {name}",
+            "a volume is made of what lies below frazil: see frazil volume list",
+        )
+
+
+def _taken(volumes: Sequence[Occupied], table_of: TableOf) -> Iterator[tuple[str, list[Stretch]]]:
+    """Each volume's name, and where each of its spans lies; without those that are not there."""
+    for volume in volumes:
+        for span in volume.spans:
+            with suppress(OSError):
+                yield volume.name, beneath.beneath(span, table_of)
+
+
+def _meet(ours: Sequence[Stretch], theirs: Sequence[Stretch]) -> bool:
+    return any(one.meets(other) for one in ours for other in theirs)
+
+
+def _twice(span: Span, other: Span) -> str:
+    if span.path == other.path:
+        return f"{span.path} is named twice, with bytes in common"
+    return f"{span.path} and {other.path} have bytes in common"
 
 
 def check_name_free(name: str, volumes: Sequence[VolumeRecord]) -> None:
     """:raises Exists: there is a volume of that name."""
     if any(volume.name == name for volume in volumes):
         raise Exists(f"there is already a volume {name}", "see frazil volume list")
-
-
-def _identity(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    if stat.S_ISBLK(status.st_mode):
-        return (status.st_rdev, 0, 0)
-    return (0, status.st_dev, status.st_ino)
-
-
-def _overlap(one: Span, other: Span) -> bool:
-    try:
-        if _identity(one.path) != _identity(other.path):
-            return False
-    except FileNotFoundError:
-        return False
-    return one.offset < other.offset + other.length and other.offset < one.offset + one.length
-
-
-def _held_by_us(path: Path) -> bool:
-    """Whether only frazil's own devices hold a device: another part of it is a volume already."""
-    status = path.stat()
-    if not stat.S_ISBLK(status.st_mode):
-        return False
-    number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-    holders = list(Path(f"/sys/dev/block/{number}/holders").glob("*"))
-    return bool(holders) and all(
-        (holder / "dm" / "uuid").exists()
-        and (holder / "dm" / "uuid").read_text().startswith(UUID_PREFIX)
-        for holder in holders
-    )

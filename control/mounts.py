@@ -1,14 +1,13 @@
-"""Where devices are mounted, and what else uses them."""
+"""Where devices are mounted."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import stat
 from pathlib import Path
 
 from dm_tables.device import Device
-from dm_tables.errors import Precondition, Unavailable
+from dm_tables.errors import Unavailable
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -59,21 +58,3 @@ def mountpoints_of(device: Device) -> tuple[Path, ...]:
     """Where a filesystem on ``device`` is mounted."""
     devno = device.devno
     return tuple(point for number, point in mounts() if number == devno)
-
-
-def check_unused(path: Path) -> None:
-    """:raises Precondition: a block device is mounted, or something else holds it open alone."""
-    status = path.stat()
-    if not stat.S_ISBLK(status.st_mode):
-        return
-    devno = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-    for number, point in mounts():
-        if number == devno:
-            raise Precondition(f"{path} is mounted at {point}", f"umount {point}, then try again")
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
-    except OSError as error:
-        raise Precondition(
-            f"{path} is in use: {error.strerror}",
-            "see what holds it with lsblk; a device of another volume, LVM or md cannot be taken",
-        ) from error

@@ -122,6 +122,15 @@ def delta_lost_on_the_wire() -> None:
     replace("control.copying:Copier.run", make)
 
 
+def nothing_is_merged() -> None:
+    """The source takes auxiliary volumes for merged that it never copied into the spans."""
+
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **keywords: None
+
+    replace("control.volume:Volume.copy_into_spans", make)
+
+
 def any_base_fits() -> None:
     """The replica applies a delta whatever it stands on."""
 
@@ -144,6 +153,7 @@ FAULTS: Final[dict[str, Callable[..., None]]] = {
     "one-chunk-less": one_chunk_less,
     "swapped-payloads": swapped_payloads,
     "delta-lost-on-the-wire": delta_lost_on_the_wire,
+    "nothing-is-merged": nothing_is_merged,
     "any-base-fits": any_base_fits,
     "other-protocol": other_protocol,
 }
