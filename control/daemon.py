@@ -18,6 +18,7 @@ from control.heartbeat import Heartbeat, sentence
 from control.host import Host, StateLock, open_context
 from control.notify import Notifier
 from control.paths import DEFAULT_CONFIG
+from control.replica.seeds import occupied
 from control.replica.side import ReplicaSide
 from control.server import serve_control
 from control.switch import Roles
@@ -112,6 +113,7 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
         roles = Roles(host, replicas)
         replicas.start()
         replicas.take_over = roles.take_over
+        host.occupied = lambda: occupied(replicas.store)
         roles.resume()
         heart.attempt("listener", replicas.listen)
         heart.attempt("metrics", figures.serve, again=True)

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from bpf.client import TracerClient, start_tracer
-from control.adopt import check_adoptable, check_name_free, checked_chunk, grown, resolve
+from control.adopt import Occupied, check_adoptable, check_name_free, checked_chunk, grown, resolve
 from control.config import Config
 from control.context import Context
 from control.events import Events
@@ -110,6 +110,7 @@ class Host:
         self.context = context
         self.device_mapper_missing = ""
         self.unassembled: dict[str, str] = {}
+        self.occupied: Callable[[], Sequence[Occupied]] = list
         self._lock = threading.RLock()
         self._volumes: dict[str, Volume] = {}
         self.historian = Historian(context, self.volumes)
@@ -213,7 +214,7 @@ class Host:
             check_name_free(volume_name(name), known)
             self.roster.check_free(name)
             spans = tuple(resolve(*one) for one in wanted)
-            check_adoptable(spans, known)
+            check_adoptable(spans, [*known, *self.occupied()])
             self.context.dmsetup.version()
             record = VolumeRecord(
                 name,
@@ -285,7 +286,7 @@ class Host:
             record = volume.record
             spans = grown(record.spans, wanted)
             others = [one for one in self.context.journal.volumes() if one.name != name]
-            check_adoptable(spans, others)
+            check_adoptable(spans, [*others, *self.occupied()])
             if not dry_run:
                 volume.grow(spans)
                 conductor.group.freeze()

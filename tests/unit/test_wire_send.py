@@ -245,14 +245,14 @@ def test_a_slow_source_is_no_stall(tmp_path: Path) -> None:
     class Slow(ImageDelta):
         def stretches(self, position: int = 0) -> Iterator[Stretch]:
             for stretch in super().stretches(position):
-                time.sleep(1.2)
+                time.sleep(4.0)
                 yield stretch
 
     fast = whole(noise(2 * MIB), CHUNK)
     slow = Slow(fast._read, [], Bytes(CHUNK), fast.size)
     slow._starts, slow._ends = fast._starts, fast._ends
     with Replica(tmp_path / "replica").stub() as stub:
-        result = send(stub, manifest(1, slow), slow, stall_seconds=0.5)
+        result = send(stub, manifest(1, slow), slow, stall_seconds=3.0)
     assert result.length == 2 * MIB
 
 
