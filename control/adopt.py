@@ -152,8 +152,12 @@ def check_adoptable(
     spans: Sequence[Span],
     volumes: Sequence[Occupied],
     table_of: TableOf = live_table,
+    *,
+    growing: Occupied | None = None,
 ) -> None:
     """See that the spans are free to become a volume.
+
+    :param growing: the volume that they are to be all of, which has some of them already.
 
     :raises VolumeTooSmall: less than 1 MiB.
     :raises OwnDevice: a device of frazil's, or one that stands on it.
@@ -181,7 +185,8 @@ def check_adoptable(
                     f"{span.path} is already part of volume {name}",
                     "give another device, or other offsets",
                 )
-        check_unused(span.path, shared=_has_volume(span.path, volumes))
+        sharing = volumes if growing is None else [*volumes, growing]
+        check_unused(span.path, shared=_has_volume(span.path, sharing))
 
 
 def _check_not_both(one: Path, other: Path) -> None:

@@ -286,7 +286,7 @@ class Host:
             record = volume.record
             spans = grown(record.spans, wanted)
             others = [one for one in self.context.journal.volumes() if one.name != name]
-            check_adoptable(spans, [*others, *self.occupied()])
+            check_adoptable(spans, [*others, *self.occupied()], growing=record)
             if not dry_run:
                 volume.grow(spans)
                 conductor.group.freeze()

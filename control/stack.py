@@ -95,20 +95,31 @@ class StackDevices:
     def snapshot_table(self, layer: StackLayer, below: int) -> Table:
         """Layer device ``layer.sequence``: persistent, with overflow, so that reads go on.
 
-        What the volume grew by since the layer was live is that of the layer device ``below``.
+        What the volume grew by since the layer was live is in the spans alone, and shown from
+        there. Not from the layer device below, which is the snapshot's origin: opened for reading
+        by the one target and for writing by the other, it would leave the snapshot with a device
+        that the kernel has freed (upgrade_mode in dm-table.c).
         """
-        origin = self.layer(below).devno
         covered = bytes_to_sectors(layer.size) or self.length
         target = Snapshot(
-            origin=origin,
+            origin=self.layer(below).devno,
             cow=self.pool.open(layer.object_name).attach(),
             chunk=bytes_to_sectors(layer.chunk),
         )
-        segments = [Segment(Sectors(0), covered, target)]
-        if covered < self.length:
-            grown = Sectors(self.length - covered)
-            segments.append(Segment(covered, grown, Linear(origin, covered)))
-        return Table(tuple(segments))
+        grown = self._spans_from(covered) if covered < self.length else ()
+        return Table((Segment(Sectors(0), covered, target), *grown))
+
+    def _spans_from(self, start: Sectors) -> tuple[Segment, ...]:
+        """The part of the spans' table from a sector on."""
+        found = []
+        for segment in self.spans_table().segments:
+            skipped = max(0, start - segment.start)
+            if skipped < segment.length:
+                assert isinstance(segment.target, Linear)
+                target = Linear(segment.target.device, Sectors(segment.target.offset + skipped))
+                length = Sectors(segment.length - skipped)
+                found.append(Segment(Sectors(segment.start + skipped), length, target))
+        return tuple(found)
 
     def push(self, layer: StackLayer, below: int) -> Device:
         """Make layer device ``layer.sequence`` over ``below``; nothing moves onto it."""
