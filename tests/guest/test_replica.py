@@ -36,7 +36,7 @@ def test_every_generation_is_shown_as_it_was(guest: Guest, kind: str) -> None:
 
 def test_a_head_that_wrote_to_the_layers_would_be_seen(guest: Guest) -> None:
     """The negative control: without its scratch object the generation changes."""
-    found = guest.call("tests.guest.inside.heads:tested", "files", scratch=False, timeout=400)
+    found = guest.call("tests.guest.inside.heads:without_scratch", timeout=400)
     assert found["starts as its generation"]
     assert not found["read-only is as it was"]
 

@@ -10,13 +10,12 @@ from unittest import mock
 from control.blocks import Extent
 from control.replica import devices
 from control.replica.retention import Retention
-from control.replica.scratch import scratch_table
 from control.stack import StackDevices
 from control.store.direct import DirectFile
 from dm_tables.device import Device
 from dm_tables.table import Table
 from dm_tables.units import KIB, Bytes
-from tests.guest.inside.replicas import SIZE, Bench, device_names, group, loop_devices
+from tests.guest.inside.replicas import CHUNKS, SIZE, Bench, device_names, group, loop_devices
 from tests.replica_tools import messages, noise, patched, say, whole
 
 MOUNT = Path("/mnt")
@@ -24,32 +23,21 @@ CHUNK = 64 * KIB
 NUMBER = 3
 
 
-def tested(kind: str, *, scratch: bool = True) -> dict[str, Any]:
-    """A filesystem on a head to test on, while the replica takes and merges newer generations.
-
-    :param scratch: without it, the head writes to what it stands on.
-    """
+def tested(kind: str) -> dict[str, Any]:
+    """A filesystem on a head to test on, while the replica takes and merges newer generations."""
     bench = Bench(group() if kind == "lvm" else "")
     bench.replica.store.retention = Retention(last=2)
     bench.receive()
     bench.is_shown(NUMBER)
-    with mock.patch.object(devices, "scratch_table", scratch_table if scratch else _bare):
-        head, _ = bench.devices.attach("data", NUMBER, writable=True)
-    with DirectFile(head) as device:
-        found: dict[str, Any] = {
-            "starts as its generation": bytes(device.read(0, SIZE)) == bench.images[NUMBER]
-        }
+    head, _ = bench.devices.attach("data", NUMBER, writable=True)
+    found: dict[str, Any] = {"starts as its generation": _reads_as(bench, head)}
     content = noise(3 * 1024 * KIB)
     _run("mkfs.ext4", "-q", "-F", str(head))
     _run("mount", str(head), str(MOUNT))
     (MOUNT / "file").write_bytes(content)
     _run("umount", str(MOUNT))
     found["read-only is as it was"] = bench.is_shown(NUMBER)
-    found["a filesystem is written"] = not scratch or _content(head) == content
-    if not scratch:
-        bench.devices.detach("data", writable=True)
-        bench.devices.detach("data")
-        return found
+    found["a filesystem is written"] = _content(head) == content
     newest = 7 if kind == "lvm" else 19
     found["newer ones come"] = all(_mirror(bench, n) for n in range(6, newest + 1))
     found["read-only is still as it was"] = bench.is_shown(NUMBER)
@@ -64,6 +52,30 @@ def tested(kind: str, *, scratch: bool = True) -> dict[str, Any]:
     bench.replica.store.remove("data")
     bench.replica.store.close()
     return found
+
+
+def without_scratch() -> dict[str, Any]:
+    """A head that writes to what it stands on."""
+    bench = Bench()
+    bench.receive()
+    bench.is_shown(NUMBER)
+    with mock.patch.object(devices, "scratch_table", _bare):
+        head, _ = bench.devices.attach("data", NUMBER, writable=True)
+    found = {"starts as its generation": _reads_as(bench, head)}
+    with DirectFile(head, writable=True) as device:
+        # A chunk that its layer has: there is no room for another one.
+        device.write(noise(4 * KIB), NUMBER * CHUNKS[NUMBER])
+        device.fsync()
+    found["read-only is as it was"] = bench.is_shown(NUMBER)
+    bench.devices.detach("data", writable=True)
+    bench.devices.detach("data")
+    bench.replica.store.close()
+    return found
+
+
+def _reads_as(bench: Bench, head: Path) -> bool:
+    with DirectFile(head) as device:
+        return bytes(device.read(0, SIZE)) == bench.images[NUMBER]
 
 
 def _bare(stack: StackDevices, below: Device, object_name: str) -> Table:
