@@ -34,7 +34,7 @@ def bare() -> Iterator[Hosts]:
 
 @pytest.fixture(scope="session")
 def hosts(bare: Hosts) -> Hosts:
-    """frazil installed by the README's words, mirroring ``data``; found so on machines of before."""
+    """frazil installed by the README's words, mirroring ``data``; kept machines have it."""
 
     def look(step: Step) -> None:
         if "apt-get install" in step.script:

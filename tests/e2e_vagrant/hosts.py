@@ -6,7 +6,8 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -160,6 +161,26 @@ class Hosts:
         self.vagrant.up("--no-provision", name)
         self.machines = self.vagrant.machines()
         self.machines[name].wait_up()
+
+    @contextmanager
+    def without_disk(self, name: str, serial: str) -> Iterator[Callable[[], None]]:
+        """Take a disk out of a running machine; gives what puts it back, at the latest at the end.
+
+        A reboot does not bring it back.
+        """
+        there = False
+
+        def back() -> None:
+            nonlocal there
+            if not there:
+                self.vagrant.attach(name, disk)
+                there = True
+
+        disk = self.vagrant.detach(name, serial)
+        try:
+            yield back
+        finally:
+            back()
 
     # The writer.
 

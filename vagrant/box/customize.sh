@@ -30,7 +30,7 @@ chroot "$root" update-initramfs -u
 
 # Whoever waits for udev to settle before the network waits long under emulation.
 ln -sf /dev/null "$root/etc/systemd/system/ifupdown-pre.service"
-for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer; do
+for unit in e2scrub_reap.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 install -d "$root/etc/systemd/journald.conf.d" "$root/var/log/journal"

@@ -22,17 +22,14 @@ from vagrant.vms.machine import MachineFailed
 from vagrant.vms.phases import Phases, say
 from vagrant.vms.vagrantfile import Vagrant
 
-TESTS = "tests/e2e_vagrant"
-
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vagrant.vms", description=__doc__)
+    parser.epilog = "What e2e and test do not know is for pytest."
     commands = parser.add_subparsers(dest="command", required=True)
-    whole = commands.add_parser("e2e", help="everything: box, machines, tests, and away with it")
+    commands.add_parser("e2e", help="everything: box, machines, tests, and away with it")
     commands.add_parser("up", help="box, daemons and bare machines, which stay")
-    tested = commands.add_parser("test", help="the tests, on machines that are up")
-    for one in (whole, tested):
-        one.add_argument("pytest", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="for pytest")
+    commands.add_parser("test", help="the tests, on machines that are up")
     commands.add_parser("down", help="away with machines and daemons, also after a crash")
     commands.add_parser("install", help="frazil on machines that a plain vagrant up has started")
     return parser
@@ -61,35 +58,44 @@ def up(phases: Phases) -> None:
         vagrant.add_box(folder / "frazil.box")
     with phases.phase("vagrant up"):
         vagrant.up()
+    _driver_file(vagrant).write_text(kind)
 
 
 def test(arguments: Sequence[str], phases: Phases) -> int:
     """Build the package, and test it on the machines. :return: pytest's exit code."""
-    kind, entrance = driver(box()), daemons.entrance()
+    vagrant = Vagrant("", daemons.entrance())
+    if not _driver_file(vagrant).exists() or not daemons.there():
+        raise LabError("no machines are up: python -m vagrant.vms up")
     with tempfile.TemporaryDirectory(prefix="frazil-packages-") as folder:
         with phases.phase("package"):
             package = packages.build(Path(folder))
             newer = packages.newer(package)
         environment = {
             **os.environ,
-            "FRAZIL_E2E_DRIVER": kind,
-            "FRAZIL_E2E_PREFIX": " ".join(entrance),
+            "FRAZIL_E2E_DRIVER": _driver_file(vagrant).read_text(),
+            "FRAZIL_E2E_PREFIX": " ".join(vagrant.prefix),
             "FRAZIL_E2E_PACKAGE": str(package),
             "FRAZIL_E2E_NEWER": str(newer),
         }
         argv = [sys.executable, "-m", "pytest", "-v", "--durations=0", "-p", "no:cacheprovider"]
         with phases.phase("tests"):
-            argv += arguments or [TESTS]
-            done = subprocess.run(argv, env=environment, check=False)
+            done = subprocess.run([*argv, *arguments], env=environment, check=False)
     return done.returncode
 
 
 def down(phases: Phases) -> None:
     """Away with machines and daemons; nothing happens where there are none."""
+    vagrant = Vagrant("qemu", daemons.entrance())
     with phases.phase("destroy"):
+        _driver_file(vagrant).unlink(missing_ok=True)
         if daemons.there():
-            Vagrant(os.environ.get("FRAZIL_VM_DRIVER", "qemu"), daemons.entrance()).destroy()
+            vagrant.destroy()
         daemons.stop()
+
+
+def _driver_file(vagrant: Vagrant) -> Path:
+    """Where it stands what the machines that are up run under."""
+    return vagrant.home / "driver"
 
 
 def install_now() -> int:
@@ -115,7 +121,10 @@ def _give_up(number: int, _frame: FrameType | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """:return: the exit code."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options, for_pytest = parser.parse_known_args(argv)
+    if for_pytest and options.command not in ("e2e", "test"):
+        parser.error(f"unrecognized arguments: {' '.join(for_pytest)}")
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _give_up)
     phases = Phases()
@@ -126,11 +135,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "up":
                 up(phases)
             case "test":
-                return test(options.pytest, phases)
+                return test(for_pytest, phases)
             case "down":
                 down(phases)
             case _:
-                return end_to_end(options.pytest, phases)
+                return end_to_end(for_pytest, phases)
     except (LabError, MachineFailed) as error:
         print(error, file=sys.stderr)
         return 1

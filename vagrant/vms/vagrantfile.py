@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -117,11 +118,35 @@ class Vagrant:
         for volume in self._ours("vol-list default"):
             self._virsh("vol-delete", "--pool", "default", volume)
 
+    def detach(self, name: str, serial: str) -> str:
+        """Unplug a disk of a machine that runs. :return: what libvirt wants to plug it in again.
+
+        :raises LabError: there is none of that serial, or it cannot be unplugged.
+        """
+        domain = self._virsh("dumpxml", f"{PREFIX}{name}")
+        for disk in re.findall(r"<disk .*?</disk>", domain, re.DOTALL):
+            if f"<serial>{serial}</serial>" in disk:
+                self._device("detach-device", name, disk)
+                return str(disk)
+        raise LabError(f"{name} has no disk with the serial {serial}")
+
+    def attach(self, name: str, disk: str) -> None:
+        """Plug a disk in that :meth:`detach` gave. :raises LabError: it cannot be."""
+        self._device("attach-device", name, disk)
+
+    def _device(self, action: str, name: str, described: str) -> None:
+        file = self.home / "device.xml"
+        file.write_text(described)
+        self._virsh(action, f"{PREFIX}{name}", str(file), "--live", check=True)
+
     def _ours(self, listing: str) -> list[str]:
         """The first words of what virsh lists that begin with the name of our box."""
         words = [line.split()[:1] for line in self._virsh(*listing.split()).splitlines()]
         return [word[0] for word in words if word and word[0].startswith(BOX)]
 
-    def _virsh(self, *arguments: str) -> str:
+    def _virsh(self, *arguments: str, check: bool = False) -> str:
         argv = [*self.prefix, "virsh", "--connect", "qemu:///system", *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if check and done.returncode != 0:
+            raise LabError(f"virsh {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
