@@ -40,6 +40,7 @@ def check_boot(patient: Patient) -> Iterator[Finding]:
     for volume in patient.volumes:
         yield from judge_fstab(volume, lines, signs)
         yield from judge_names(volume)
+        yield from judge_lvm(volume)
     yield from judge_places(patient, lines)
 
 
@@ -124,6 +125,20 @@ def judge_names(volume: VolumeRecord) -> Iterator[Finding]:
                 f"the volume {volume.name} is on {path}, a name that the next boot may give to "
                 "another disk",
                 "remove the volume and create it on the disk's link in /dev/disk/by-id",
+            )
+
+
+def judge_lvm(volume: VolumeRecord) -> Iterator[Finding]:
+    """LVM activates at boot what it finds first, which is the disk below the head."""
+    head = f"/dev/mapper/{head_name(volume.name)}"
+    for span in volume.spans:
+        if run_quietly(["pvs", str(span.path)]):
+            yield Finding(
+                AREA,
+                Level.PROBLEM,
+                f"LVM sees a physical volume on {span.path}, the disk below the volume "
+                f"{volume.name}",
+                f"let global_filter in /etc/lvm/lvm.conf accept {head} alone: see docs/hosts.md",
             )
 
 

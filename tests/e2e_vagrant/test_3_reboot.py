@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -38,12 +39,20 @@ def lvm_filter() -> str:
     return line[1].replace("NAME", "more").replace("DISK", LVM_DISK)
 
 
+def problems(hosts: Hosts) -> list[str]:
+    """What the doctor calls a problem."""
+    said = hosts.local.run("frazil doctor --json", check=False)
+    return [one["what"] for one in json.loads(said.out)["findings"] if one["level"] == "problem"]
+
+
 def test_lvm_sees_a_volume_on_its_head_alone(hosts: Hosts, group: str) -> None:
     local = hosts.local
     # The negative control: without the filter it sees the disk and the layers too.
     assert "Not using device" in local.out("pvs 2>&1")
+    assert any("LVM sees a physical volume" in one for one in problems(hosts))
     local.put(f"{lvm_filter()}\n".encode(), LVM_CONFIG)
     assert local.out("pvs --noheadings -o pv_name 2>&1").split() == [LVM_HEAD]
+    assert problems(hosts) == []
     local.run(f"vgchange -an {group}; vgchange -ay {group}")
     assert local.out(f"lvs --noheadings -o devices {group} 2>&1").strip() == f"{LVM_HEAD}(0)"
 
