@@ -18,7 +18,7 @@ def test_the_volume_is_mirrored_with_what_was_on_it(hosts: Hosts) -> None:
     hosts.remote.run("frazil replica mount data /mnt/data")
     assert hosts.remote.out("cat /mnt/data/first") == "written before frazil"
     hosts.remote.run("frazil replica unmount data")
-    said = hosts.json(hosts.local, "verify", MIRROR, timeout=600)
+    said = hosts.json(hosts.local, "verify", MIRROR)
     assert said["finished"]
     assert said["differences"] == []
 

@@ -18,7 +18,7 @@ def writer(hosts: Hosts) -> Iterator[Writer]:
 
 def test_restart(hosts: Hosts, writer: Writer) -> None:
     committed = hosts.goes_on(hosts.mirror().committed).committed
-    hosts.local.run("systemctl restart frazild", timeout=600)
+    hosts.local.run("systemctl restart frazild")
     writer.goes_on()
     hosts.goes_on(committed)
 
@@ -46,7 +46,7 @@ def test_upgrade(hosts: Hosts, writer: Writer) -> None:
     for machine in (hosts.remote, hosts.local):
         assert hosts.json(machine, "host")["software"] != version
         machine.put(package, f"/root/{hosts.newer.name}")
-        machine.run(f"cd /root && apt-get install --yes ./{hosts.newer.name}", timeout=900)
+        machine.run(f"cd /root && apt-get install --yes ./{hosts.newer.name}")
         assert hosts.json(machine, "host")["software"] == version
     writer.goes_on()
     hosts.goes_on(committed)

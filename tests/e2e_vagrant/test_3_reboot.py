@@ -26,8 +26,7 @@ def group(hosts: Hosts) -> Iterator[str]:
     yield "own"
     local.run(
         f"vgchange -an own; frazil volume remove more; rm -f {LVM_CONFIG};"
-        f"vgremove --yes own; pvremove {LVM_DISK}",
-        timeout=600,
+        f"vgremove --yes own; pvremove {LVM_DISK}"
     )
 
 
@@ -62,7 +61,7 @@ def test_reboot_of_both(hosts: Hosts, group: str) -> None:
     committed = hosts.goes_on(hosts.mirror().committed).committed
     hosts.remote.reboot()
     writer.goes_on()
-    committed = hosts.goes_on(committed, 600).committed
+    committed = hosts.goes_on(committed).committed
     hosts.local.reboot()
 
     local = hosts.local
@@ -77,7 +76,7 @@ def test_reboot_of_both(hosts: Hosts, group: str) -> None:
     assert local.out(f"lvs --noheadings -o devices {group} 2>&1").strip() == f"{LVM_HEAD}(0)"
 
     later = hosts.writer()
-    now = hosts.goes_on(committed, 600)
+    now = hosts.goes_on(committed)
     later.stop()
     assert {one.kind for one in now.recent if one.generation > 1} == {"delta"}
     for machine in (local, hosts.remote):

@@ -36,7 +36,7 @@ def test_halt_by_force(hosts: Hosts) -> None:
     assert writer.faults(writer.found_at(hosts.local, "/srv/data")) == []
 
     hosts.local.run(f"frazil mirror set {MIRROR} --rate none")
-    now = hosts.goes_on(torn.generation, 600)
+    now = hosts.goes_on(torn.generation)
     assert {one.kind for one in now.recent if one.generation > 1} == {"delta"}
     for machine in (hosts.local, remote):
         assert hosts.failed_units(machine) == []

@@ -56,8 +56,7 @@ def settled(hosts: Hosts) -> Iterator[Hosts]:
     for machine in (hosts.local, hosts.remote):
         machine.run(
             f"mv {CONFIG}.kept {CONFIG}; mv /root/host.key /etc/frazil/host.key;"
-            "systemctl restart frazild",
-            timeout=600,
+            "systemctl restart frazild"
         )
 
 
@@ -78,7 +77,7 @@ def take_heads_away(hosts: Hosts) -> None:
 
 
 def test_without_a_configuration(settled: Hosts) -> None:
-    settled.remote.run(f"rm {CONFIG}; systemctl restart frazild", timeout=600)
+    settled.remote.run(f"rm {CONFIG}; systemctl restart frazild")
     said(settled, settled.remote, "there is no /etc/frazil/config.toml", "config.toml.example")
 
 
@@ -87,8 +86,7 @@ def test_with_certificates_that_do_not_match(settled: Hosts) -> None:
         "frazil pki init --directory /root/other --name other;"
         "frazil pki issue remote --directory /root/other;"
         "cp /root/other/remote/host.key /etc/frazil/host.key; rm -r /root/other;"
-        "systemctl restart frazild",
-        timeout=600,
+        "systemctl restart frazild"
     )
     said(settled, settled.remote, "/etc/frazil/host.key is not the key of", "frazil pki issue")
 
@@ -97,7 +95,7 @@ def test_with_a_configuration_of_a_newer_version(settled: Hosts) -> None:
     take_heads_away(settled)
     local = settled.local
     local.run(f"sed -i 's/^version = 1/version = 9/' {CONFIG}")
-    started = local.run("systemctl start frazil-activate frazild", check=False, timeout=600)
+    started = local.run("systemctl start frazil-activate frazild", check=False)
     assert started.code != 0
     said(settled, local, "version: 9 is newer than this frazil", "install the frazil")
     assert "version: 9 is newer" in local.out("journalctl --no-pager -b -u frazil-activate -n 20")
@@ -106,7 +104,7 @@ def test_with_a_configuration_of_a_newer_version(settled: Hosts) -> None:
     assert shown["ActiveState"] == "failed"
     assert shown["ExecMainStatus"] == "2"
     local.run(f"sed -i 's/^version = 9/version = 1/' {CONFIG}")
-    local.run("systemctl reset-failed; systemctl start frazil-activate frazild", timeout=600)
+    local.run("systemctl reset-failed; systemctl start frazil-activate frazild")
     assert settled.failed_units(local) == []
 
 
@@ -116,12 +114,12 @@ def pool_apart(settled: Hosts) -> Iterator[Hosts]:
     local = settled.local
     local.run(f"frazil volume create beside {BESIDE}")
     take_heads_away(settled)
-    local.run(POOL_APART, timeout=600)
+    local.run(POOL_APART)
     start_again(settled)
     yield settled
     local.run("frazil volume remove beside")
     take_heads_away(settled)
-    local.run(POOL_BACK, timeout=600)
+    local.run(POOL_BACK)
     start_again(settled)
 
 
@@ -129,8 +127,7 @@ def start_again(hosts: Hosts) -> None:
     """As after a boot that went well."""
     hosts.local.run(
         "systemctl reset-failed; systemctl start frazil-activate frazild;"
-        "systemctl is-active --quiet srv-data.mount || mount /srv/data",
-        timeout=600,
+        "systemctl is-active --quiet srv-data.mount || mount /srv/data"
     )
 
 
@@ -151,8 +148,8 @@ def test_with_the_pools_disk_missing_at_boot(pool_apart: Hosts) -> None:
     hosts.until("the head comes by itself", lambda: local.run(f"test -b {HEAD}").code == 0)
     start_again(hosts)
     local.run("echo back >/srv/data/back; sync")
-    assert not hosts.json(local, "verify", MIRROR, timeout=600)["differences"]
-    committed = hosts.goes_on(committed, 600).committed
+    assert not hosts.json(local, "verify", MIRROR)["differences"]
+    committed = hosts.goes_on(committed).committed
 
     # With the disk it is there before the heads, and those before what is mounted on them.
     local.reboot()
@@ -162,5 +159,5 @@ def test_with_the_pools_disk_missing_at_boot(pool_apart: Hosts) -> None:
     assert stamps == sorted(stamps)
     assert stamps[0] > 0
     assert local.out("cat /srv/data/back") == "back"
-    now = hosts.goes_on(committed, 600)
+    now = hosts.goes_on(committed)
     assert {one.kind for one in now.recent if one.generation > 1} == {"delta"}

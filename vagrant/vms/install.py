@@ -9,8 +9,6 @@ from vagrant.vms.machine import Machine
 from vagrant.vms.phases import say
 from vagrant.vms.readme import Step, read_steps
 
-STEP_SECONDS = 900.0
-
 # What the README takes for granted: a filesystem in use, on a disk of its own.
 APPLICATION = """
 disk=/dev/disk/by-id/virtio-data
@@ -43,5 +41,5 @@ def install(
     for step in read_steps():
         for host in step.hosts:
             say(f"{host}: {step.script.splitlines()[0]}")
-            machines[host].run(f"cd /root\n{step.script}", timeout=STEP_SECONDS)
+            machines[host].run(f"cd /root\n{step.script}")
         after(step)
