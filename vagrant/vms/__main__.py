@@ -52,7 +52,7 @@ def up(phases: Phases) -> None:
         say(f"machines run under {'KVM' if kind == 'kvm' else 'emulation (TCG)'}")
     vagrant = Vagrant(kind, daemons.entrance())
     with phases.phase("daemons"):
-        daemons.start(vagrant.home)
+        daemons.start(vagrant.home, kvm=kind == "kvm")
         vagrant.destroy()
     with phases.phase("import of the box"):
         vagrant.add_box(folder / "frazil.box")

@@ -23,6 +23,8 @@ SOCKETS = {
     "virtlogd": Path("/run/libvirt/virtlogd-sock"),
     "libvirtd": Path("/run/libvirt/libvirt-sock"),
 }
+KVM = Path("/dev/kvm")
+SETTINGS = Path("/etc/libvirt/qemu.conf")
 START_SECONDS = 90.0
 END_SECONDS = 30.0
 
@@ -42,10 +44,12 @@ def there() -> bool:
     return has_systemd() or bool(_pids())
 
 
-def start(logs: Path) -> None:
+def start(logs: Path, *, kvm: bool) -> None:
     """Start libvirt, where the host does not do that itself; what is left of ours ends first.
 
     :param logs: a folder for what the daemons say.
+    :param kvm: without it they do not see /dev/kvm. One that root can use and libvirt's user
+        cannot makes libvirt look anew at what QEMU can do, for seconds, at every question.
     :raises LabError: they do not come up, or others run here already.
     """
     if has_systemd():
@@ -60,7 +64,7 @@ def start(logs: Path) -> None:
     _call("ip", "netns", "add", NAMESPACE)
     _call(*INSIDE, "ip", "link", "set", "lo", "up")
     for name in SOCKETS:
-        _start(name, logs / f"{name}.log")
+        _start(name, logs / f"{name}.log", () if kvm or not KVM.exists() else _blind(logs))
 
 
 def stop() -> None:
@@ -72,7 +76,19 @@ def stop() -> None:
     _call("ip", "netns", "delete", NAMESPACE)
 
 
-def _start(name: str, log: Path) -> None:
+def _blind(folder: Path) -> tuple[str, ...]:
+    """What runs a command that has nothing behind /dev/kvm; ``ip netns exec`` mounts for itself.
+
+    QEMU then has no /dev of its own: libvirt cannot make one where something is mounted in it.
+    """
+    nothing, settings = folder / "no-kvm", folder / "qemu.conf"
+    nothing.touch(mode=0o600)
+    settings.write_text("namespaces = []\n")
+    script = 'mount --bind "$1" "$2"; mount --bind "$3" "$4"; shift 4; exec "$@"'
+    return ("sh", "-ec", script, "sh", *map(str, (nothing, KVM, settings, SETTINGS)))
+
+
+def _start(name: str, log: Path, around: tuple[str, ...]) -> None:
     SOCKETS[name].parent.mkdir(parents=True, exist_ok=True)
     SOCKETS[name].unlink(missing_ok=True)
     program = shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")
@@ -80,7 +96,7 @@ def _start(name: str, log: Path) -> None:
         raise LabError(f"{name} is not installed: see vagrant/box/apt-packages.txt")
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*INSIDE, program],
+            [*INSIDE, *around, program],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
