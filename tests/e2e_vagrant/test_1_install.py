@@ -56,6 +56,9 @@ def test_nobody_sees_a_disk_twice(hosts: Hosts) -> None:
         f"readlink -f {HEAD}"
     )
     assert local.out("findfs LABEL=application") == HEAD
+    # blkid, asked for all that it can read, reads the layers too; asked for one, it takes the head.
+    assert len(local.out("blkid -t LABEL=application -o device").split()) > 2
+    assert local.out("blkid -t LABEL=application -l -o device") == HEAD
     layers = local.out("ls /dev/mapper | grep '^frazil-data-[0-9]'").split()
     assert layers
     for layer in layers:
