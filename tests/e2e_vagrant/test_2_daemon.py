@@ -53,13 +53,14 @@ def test_upgrade(hosts: Hosts, writer: Writer) -> None:
 
 
 def test_the_replica_is_one_instant_of_all_that(hosts: Hosts, writer: Writer) -> None:
-    number = hosts.sync()
-    cycle = next(one for one in hosts.mirror().recent if one.generation == number)
-    hosts.remote.run(f"frazil replica mount data {COPY} --generation {number}")
+    hosts.sync()
+    attached = hosts.json(hosts.remote, "replica", "mount", "data", COPY)
     try:
         found = writer.found_at(hosts.remote, COPY)
     finally:
         hosts.remote.run("frazil replica unmount data")
+    number = attached["generation"]["number"]
+    cycle = next(one for one in hosts.mirror().recent if one.generation == number)
     writer.stop()
     assert writer.faults(found, cycle.window) == []
     assert len(found["found"]) > 5
