@@ -71,7 +71,7 @@ deb: ## Build the Debian package, in build/
 	@$(VENV) dist/deb/build.sh build
 
 e2e-vagrant: ## Test on whole Debian machines under Vagrant, from the box to their end
-	@vagrant/setup.sh --vms python -m vagrant.vms e2e $(ARGS)
+	@vagrant/setup.sh --vms python -m vagrant.vms e2e $(call tests_in,tests/e2e_vagrant)
 
 lock: ## Pin the newest versions of what pyproject.toml asks for
 	@$(VENV) vagrant/lock.sh

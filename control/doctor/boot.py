@@ -40,6 +40,8 @@ def check_boot(patient: Patient) -> Iterator[Finding]:
     for volume in patient.volumes:
         yield from judge_fstab(volume, lines, signs)
         yield from judge_names(volume)
+        yield from judge_lvm(volume)
+        yield from judge_users(patient, volume)
     yield from judge_places(patient, lines)
 
 
@@ -125,6 +127,36 @@ def judge_names(volume: VolumeRecord) -> Iterator[Finding]:
                 "another disk",
                 "remove the volume and create it on the disk's link in /dev/disk/by-id",
             )
+
+
+def judge_lvm(volume: VolumeRecord) -> Iterator[Finding]:
+    """LVM activates at boot what it finds first, which is the disk below the head."""
+    head = f"/dev/mapper/{head_name(volume.name)}"
+    for span in volume.spans:
+        if run_quietly(["pvs", str(span.path)]):
+            yield Finding(
+                AREA,
+                Level.PROBLEM,
+                f"LVM sees a physical volume on {span.path}, the disk below the volume "
+                f"{volume.name}",
+                f"let global_filter in /etc/lvm/lvm.conf accept {head} alone: see docs/hosts.md",
+            )
+
+
+def judge_users(patient: Patient, volume: VolumeRecord) -> Iterator[Finding]:
+    """Other devices on a disk below a head, as LVM's that came first: they write past mirrors."""
+    for span in volume.spans:
+        holders = patient.at(f"/sys/class/block/{span.path.resolve().name}/holders")
+        for holder in sorted(holders.glob("*")):
+            name, uuid = _read(holder / "dm/name").strip(), _read(holder / "dm/uuid")
+            if not uuid.startswith("FRAZIL-"):
+                yield Finding(
+                    AREA,
+                    Level.PROBLEM,
+                    f"{name or holder.name} uses {span.path}, the disk below the volume "
+                    f"{volume.name}: what it writes is not mirrored",
+                    f"let it use /dev/mapper/{head_name(volume.name)}; for LVM see docs/hosts.md",
+                )
 
 
 def judge_places(patient: Patient, lines: list[Mount]) -> Iterator[Finding]:

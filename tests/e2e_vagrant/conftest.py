@@ -8,13 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e_vagrant.hosts import Hosts
+from tests.e2e_vagrant.hosts import MIRROR, Hosts
 from vagrant.vms.install import install, prepare
 from vagrant.vms.readme import Step
 from vagrant.vms.vagrantfile import Vagrant
 
 collect_ignore_glob = [] if "FRAZIL_E2E_PACKAGE" in os.environ else ["test_*.py"]
 """Without machines there is nothing to collect here."""
+
+LIMIT_SECONDS = 2700
+"""Of one test: emulated machines with busy neighbours take minutes for what takes seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Booting and installing count as part of the first test."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +35,8 @@ def bare() -> Iterator[Hosts]:
     )
     package = Path(os.environ["FRAZIL_E2E_PACKAGE"])
     hosts = Hosts(vagrant, package, Path(os.environ["FRAZIL_E2E_NEWER"]))
-    prepare(hosts.machines, package)
+    if not hosts.are_installed():
+        prepare(hosts.machines, package)
     hosts.prepare_writers()
     yield hosts
     hosts.keep_logs()
@@ -33,13 +44,16 @@ def bare() -> Iterator[Hosts]:
 
 @pytest.fixture(scope="session")
 def hosts(bare: Hosts) -> Hosts:
-    """frazil installed by the README's words, mirroring ``data``."""
+    """frazil installed by the README's words, mirroring ``data``; kept machines have it."""
 
     def look(step: Step) -> None:
         if "apt-get install" in step.script:
             bare.after_installing = [bare.traces_of_running(one) for one in ("local", "remote")]
 
-    install(bare.machines, look)
+    if not bare.are_installed():
+        install(bare.machines, look)
+        # Emulated processors, one each: without a break there is time for little but cycles.
+        bare.local.run(f"frazil mirror set {MIRROR} --interval 5s")
     return bare
 
 

@@ -6,7 +6,8 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -52,8 +53,13 @@ class Hosts:
         """The replica."""
         return self.machines["remote"]
 
+    def are_installed(self) -> bool:
+        """Whether the tests ran on these machines before, which were kept."""
+        return self.local.run(f"test -b {HEAD}", check=False).code == 0
+
     def prepare_writers(self) -> None:
         """Bring the workload to both machines."""
+        self._runs = len(self.local.out("ls /srv/data | grep ^run- || true").split())
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as tar:
             for path in sorted((REPOSITORY / "tests/workload").glob("*.py")):
@@ -64,7 +70,7 @@ class Hosts:
 
     # What frazil says.
 
-    def json(self, machine: Machine, *words: str, timeout: float = 300.0) -> Any:
+    def json(self, machine: Machine, *words: str, timeout: float = 900.0) -> Any:
         """What a frazil command prints with --json."""
         return json.loads(machine.out(f"frazil {' '.join(words)} --json", timeout=timeout))
 
@@ -74,14 +80,14 @@ class Hosts:
 
     def sync(self) -> int:
         """Freeze now, and wait for the commit. :return: the generation's number."""
-        said = self.json(self.local, "mirror", "sync-now", MIRROR, "--wait", timeout=600)
+        said = self.json(self.local, "mirror", "sync-now", MIRROR, "--wait", timeout=1800)
         return int(said["generation"]["number"])
 
-    def goes_on(self, after: int, limit: float = 300.0) -> MirrorNow:
+    def goes_on(self, after: int, limit: float = 900.0) -> MirrorNow:
         """Wait for a generation later than ``after`` to be committed; nobody is asked for it."""
         return self.until("a later generation", lambda: _later(self.mirror(), after), limit)
 
-    def until(self, what: str, ask: Callable[[], Answer | None], limit: float = 300.0) -> Answer:
+    def until(self, what: str, ask: Callable[[], Answer | None], limit: float = 900.0) -> Answer:
         """Ask until the answer is true; an answer that cannot be had counts as none."""
         deadline = time.monotonic() + limit
         last = ""
@@ -156,6 +162,26 @@ class Hosts:
         self.machines = self.vagrant.machines()
         self.machines[name].wait_up()
 
+    @contextmanager
+    def without_disk(self, name: str, serial: str) -> Iterator[Callable[[], None]]:
+        """Take a disk out of a running machine; gives what puts it back, at the latest at the end.
+
+        A reboot does not bring it back.
+        """
+        there = False
+
+        def back() -> None:
+            nonlocal there
+            if not there:
+                self.vagrant.attach(name, disk)
+                there = True
+
+        disk = self.vagrant.detach(name, serial)
+        try:
+            yield back
+        finally:
+            back()
+
     # The writer.
 
     def writer(self) -> Writer:
@@ -180,7 +206,7 @@ class Writer:
             f"python3 -m tests.workload.checksum_files /srv/data/{self._directory} "
             f"--log {log} --pause 0.1 --names 40"
         )
-        hosts.until("the writer writes", lambda: self.written() > 3, 120)
+        hosts.until("the writer writes", lambda: self.written() > 3)
 
     def written(self) -> int:
         """How many operations were begun."""
@@ -203,7 +229,7 @@ class Writer:
         """See that it writes still."""
         assert self.failure() == ""
         before = self.written()
-        self._hosts.until("the writer goes on", lambda: self.written() > before, 120)
+        self._hosts.until("the writer goes on", lambda: self.written() > before)
 
     def stop(self) -> None:
         """Let it end after the operation under way."""

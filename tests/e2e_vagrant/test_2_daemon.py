@@ -18,7 +18,7 @@ def writer(hosts: Hosts) -> Iterator[Writer]:
 
 def test_restart(hosts: Hosts, writer: Writer) -> None:
     committed = hosts.goes_on(hosts.mirror().committed).committed
-    hosts.local.run("systemctl restart frazild", timeout=600)
+    hosts.local.run("systemctl restart frazild")
     writer.goes_on()
     hosts.goes_on(committed)
 
@@ -46,20 +46,21 @@ def test_upgrade(hosts: Hosts, writer: Writer) -> None:
     for machine in (hosts.remote, hosts.local):
         assert hosts.json(machine, "host")["software"] != version
         machine.put(package, f"/root/{hosts.newer.name}")
-        machine.run(f"cd /root && apt-get install --yes ./{hosts.newer.name}", timeout=900)
+        machine.run(f"cd /root && apt-get install --yes ./{hosts.newer.name}")
         assert hosts.json(machine, "host")["software"] == version
     writer.goes_on()
     hosts.goes_on(committed)
 
 
 def test_the_replica_is_one_instant_of_all_that(hosts: Hosts, writer: Writer) -> None:
-    number = hosts.sync()
-    cycle = next(one for one in hosts.mirror().recent if one.generation == number)
-    hosts.remote.run(f"frazil replica mount data {COPY} --generation {number}")
+    hosts.sync()
+    attached = hosts.json(hosts.remote, "replica", "mount", "data", COPY)
     try:
         found = writer.found_at(hosts.remote, COPY)
     finally:
         hosts.remote.run("frazil replica unmount data")
+    number = attached["generation"]["number"]
+    cycle = next(one for one in hosts.mirror().recent if one.generation == number)
     writer.stop()
     assert writer.faults(found, cycle.window) == []
     assert len(found["found"]) > 5

@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from tests.e2e_vagrant.hosts import HEAD, Hosts
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e_vagrant.hosts import HEAD, REPOSITORY, Hosts
+
+LVM_HEAD = "/dev/mapper/frazil-more"
+LVM_DISK = "/dev/disk/by-id/virtio-more"
+LVM_CONFIG = "/etc/lvm/lvmlocal.conf"
 
 
-def test_reboot_of_both(hosts: Hosts) -> None:
+@pytest.fixture(scope="module")
+def group(hosts: Hosts) -> Iterator[str]:
+    """A volume group on a volume of its own, active on its head."""
+    local = hosts.local
+    local.run(
+        f"pvcreate {LVM_DISK}; vgcreate own {LVM_DISK}; lvcreate -L 64M -an -Zn -n one own;"
+        f"frazil volume create more {LVM_DISK}; udevadm settle"
+    )
+    yield "own"
+    local.run(
+        f"vgchange -an own; frazil volume remove more; rm -f {LVM_CONFIG};"
+        f"vgremove --yes own; pvremove {LVM_DISK}"
+    )
+
+
+def lvm_filter() -> str:
+    """The line of docs/hosts.md, for this volume."""
+    text = (REPOSITORY / "docs/hosts.md").read_text()
+    line = re.search(r"^ +(devices \{ global_filter = .*\})$", text, re.MULTILINE)
+    assert line is not None
+    return line[1].replace("NAME", "more")
+
+
+def problems(hosts: Hosts) -> list[str]:
+    """What the doctor calls a problem."""
+    said = hosts.local.run("frazil doctor --json", check=False)
+    return [one["what"] for one in json.loads(said.out)["findings"] if one["level"] == "problem"]
+
+
+def test_lvm_sees_a_volume_on_its_head_alone(hosts: Hosts, group: str) -> None:
+    local = hosts.local
+    # The negative control: without the filter it sees the disk and the layers too.
+    assert "Not using device" in local.out("pvs 2>&1")
+    assert any("LVM sees a physical volume" in one for one in problems(hosts))
+    local.put(f"{lvm_filter()}\n".encode(), LVM_CONFIG)
+    assert local.out("pvs --noheadings -o pv_name 2>&1").split() == [LVM_HEAD]
+    assert problems(hosts) == []
+    local.run(f"vgchange -an {group}; vgchange -ay {group}")
+    assert local.out(f"lvs --noheadings -o devices {group} 2>&1").strip() == f"{LVM_HEAD}(0)"
+
+
+def test_reboot_of_both(hosts: Hosts, group: str) -> None:
     writer = hosts.writer()
     committed = hosts.goes_on(hosts.mirror().committed).committed
     hosts.remote.reboot()
     writer.goes_on()
-    committed = hosts.goes_on(committed, 600).committed
+    committed = hosts.goes_on(committed).committed
     hosts.local.reboot()
 
     local = hosts.local
@@ -22,9 +73,12 @@ def test_reboot_of_both(hosts: Hosts) -> None:
     daemon = int(hosts.shown(local, "frazild", stamp)[stamp])
     assert 0 < heads <= others <= mounted < daemon
     assert writer.faults(writer.found_at(local, "/srv/data")) == []
+    # LVM came up on the head, not on the disk below, and is alone with it.
+    assert problems(hosts) == []
+    assert local.out(f"lvs --noheadings -o devices {group} 2>&1").strip() == f"{LVM_HEAD}(0)"
 
     later = hosts.writer()
-    now = hosts.goes_on(committed, 600)
+    now = hosts.goes_on(committed)
     later.stop()
     assert {one.kind for one in now.recent if one.generation > 1} == {"delta"}
     for machine in (local, hosts.remote):

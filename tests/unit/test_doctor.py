@@ -192,6 +192,27 @@ def test_names_that_the_next_boot_may_give_to_another_disk(path: str, warned: bo
     assert bool(list(boot.judge_names(volume(path)))) is warned
 
 
+def test_what_lvm_sees_below_a_head_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = "/dev/disk/by-id/x"
+    monkeypatch.setattr(boot, "run_quietly", lambda argv: argv == ["pvs", disk])
+    found = list(boot.judge_lvm(volume(disk)))
+    assert levels(found) == ["PROBLEM"]
+    assert f"LVM sees a physical volume on {disk}" in found[0].what
+    assert "accept /dev/mapper/frazil-data alone" in found[0].remedy
+    assert list(boot.judge_lvm(volume("/dev/disk/by-id/y"))) == []
+
+
+def test_what_else_uses_the_disk_below_a_head_is_a_problem(tmp_path: Path) -> None:
+    holders = tmp_path / "sys/class/block/vdq/holders"
+    for name, uuid in (("dm-1", "FRAZIL-x-layer-0"), ("dm-2", "LVM-x")):
+        (holders / name / "dm").mkdir(parents=True)
+        (holders / name / "dm/name").write_text(f"name-{name}\n")
+        (holders / name / "dm/uuid").write_text(f"{uuid}\n")
+    found = list(boot.judge_users(Patient(Config(), root=tmp_path), volume("/dev/vdq")))
+    assert levels(found) == ["PROBLEM"]
+    assert "name-dm-2 uses /dev/vdq, the disk below the volume data" in found[0].what
+
+
 def test_places_on_filesystems_of_their_own(tmp_path: Path) -> None:
     config = Config(pool=PoolSection(directory=Path("/srv/pool/frazil")))
     lines = [boot.Mount("/dev/vdc", "/srv/pool", "xfs"), boot.Mount("/dev/vda1", "/", "ext4")]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from vagrant.vms.machine import Machine
 from vagrant.vms.phases import say
 from vagrant.vms.readme import Step, read_steps
-
-STEP_SECONDS = 900.0
 
 # What the README takes for granted: a filesystem in use, on a disk of its own.
 APPLICATION = """
@@ -28,9 +28,12 @@ sync
 def prepare(machines: Mapping[str, Machine], package: Path) -> None:
     """Hosts as an administrator has them: data on ``local``, the package on both."""
     machines["local"].run(APPLICATION)
-    for machine in machines.values():
+
+    def bring(machine: Machine) -> None:
         machine.run("rm -f /root/frazil_*.deb")
         machine.put(package.read_bytes(), f"/root/{package.name}")
+
+    at_once(bring, machines.values())
 
 
 def install(
@@ -41,7 +44,15 @@ def install(
     :param after: called after each step.
     """
     for step in read_steps():
-        for host in step.hosts:
-            say(f"{host}: {step.script.splitlines()[0]}")
-            machines[host].run(f"cd /root\n{step.script}", timeout=STEP_SECONDS)
+        say(step.title)
+        at_once(
+            partial(Machine.run, script=f"cd /root\n{step.script}"),
+            [machines[host] for host in step.hosts],
+        )
         after(step)
+
+
+def at_once(work: Callable[[Machine], object], machines: Iterable[Machine]) -> None:
+    """The same on several machines side by side. :raises MachineFailed: on one of them."""
+    with ThreadPoolExecutor() as workers:
+        list(workers.map(work, machines))

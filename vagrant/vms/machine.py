@@ -52,7 +52,7 @@ class Machine:
         return [*self._prefix, program, "-F", str(self._config), *options, *arguments]
 
     def run(
-        self, script: str, *, check: bool = True, timeout: float = 300.0, stdin: bytes = b""
+        self, script: str, *, check: bool = True, timeout: float = 900.0, stdin: bytes = b""
     ) -> Said:
         """Run a shell script as root, ended by its first failure.
 
@@ -74,11 +74,11 @@ class Machine:
             )
         return Said(done.returncode, out, err)
 
-    def out(self, script: str, *, timeout: float = 300.0) -> str:
+    def out(self, script: str, *, timeout: float = 900.0) -> str:
         """What a script that ends well prints."""
         return self.run(script, timeout=timeout).out.strip()
 
-    def bytes_of(self, script: str, *, timeout: float = 300.0) -> bytes:
+    def bytes_of(self, script: str, *, timeout: float = 900.0) -> bytes:
         """What a script prints, as it is; packed on its way."""
         packed = f"{{ {script}; }} | gzip -1"
         argv = self._ssh("ssh", self.name, f"sudo -H sh -ec {shlex.quote(packed)}")
@@ -108,7 +108,7 @@ class Machine:
         """Another one after every boot."""
         return self.out("cat /proc/sys/kernel/random/boot_id")
 
-    def wait_up(self, limit: float = 600.0, other_than: str = "") -> None:
+    def wait_up(self, limit: float = 1800.0, other_than: str = "") -> None:
         """Wait until it answers, in another boot than the one named, and has come up whole.
 
         :raises MachineFailed: not within ``limit`` seconds.

@@ -1,7 +1,7 @@
 """The README's section "Install on a real host" as steps: the one source of how it is done.
 
 A fenced block whose first line is ``sh HOST`` is executed as it stands, by root on that host:
-``local``, ``remote`` or ``both``. Other blocks are only read.
+``local``, ``remote`` or ``both``, which is side by side. Other blocks are only read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ReadmeWrong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A script, and on which hosts it is executed, one after the other."""
+    """A script, and on which hosts it is executed."""
 
     hosts: tuple[str, ...]
     script: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from vagrant.vms.phases import say
 
 FOLDER = Path(__file__).resolve().parents[1]
 NAMES = ("local", "remote")
+BOX = "frazil-e2e"
+PREFIX = "frazil-e2e_"
+"""What a box and machines of ours are called in libvirt, and nobody else's."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Vagrant:
         places = {
             "VAGRANT_HOME": str(self.home / "home"),
             "VAGRANT_DOTFILE_PATH": str(self.home / "machines"),
+            "FRAZIL_BOX": BOX,
+            "FRAZIL_VM_PREFIX": PREFIX,
         }
         return {
             **os.environ,
@@ -56,27 +63,35 @@ class Vagrant:
 
         :raises LabError: ``check`` is set, and it failed.
         """
-        argv = [*self.prefix, "vagrant", *arguments]
-        done = subprocess.run(
-            argv,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        with (self.home / "vagrant.log").open("a") as log:
-            log.write(f"$ vagrant {' '.join(arguments)}\n{done.stdout}\n")
-        if check and done.returncode != 0:
-            raise LabError(f"vagrant {' '.join(arguments)} failed:\n{done.stdout[-4000:]}")
-        if not quiet and not check and done.returncode != 0:
-            say(f"vagrant {' '.join(arguments)}: exit code {done.returncode}")
-        return done.stdout
+        command = f"vagrant {' '.join(arguments)}"
+        said = ""
+        with (self.home / "vagrant.log").open("a", buffering=1) as log:
+            log.write(f"$ {command}\n")
+            with subprocess.Popen(
+                [*self.prefix, "vagrant", *arguments],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process:
+                assert process.stdout is not None
+                try:
+                    for line in process.stdout:
+                        said += line
+                        log.write(f"{time.strftime('%H:%M:%S')} {line}")
+                except BaseException:
+                    process.kill()
+                    raise
+        if check and process.returncode != 0:
+            raise LabError(f"{command} failed:\n{said[-4000:]}")
+        if not quiet and not check and process.returncode != 0:
+            say(f"{command}: exit code {process.returncode}")
+        return said
 
     def add_box(self, box: Path) -> None:
         """Let the Vagrantfile find the box."""
-        self.call("box", "add", "--force", "--name", "frazil", str(box))
+        self.call("box", "add", "--force", "--name", BOX, str(box))
 
     def up(self, *names: str) -> None:
         """Start machines that do not run; make those that there are not."""
@@ -94,19 +109,44 @@ class Vagrant:
         return {name: Machine(name, config, self.prefix) for name in NAMES}
 
     def destroy(self) -> None:
-        """Away with machines, box and the volumes that it left in libvirt's pool."""
+        """Away with machines and box, and with what a run that was killed left in libvirt."""
         self.call("destroy", "--force", check=False)
-        self.call("box", "remove", "--all", "--force", "frazil", check=False, quiet=True)
-        self._virsh_each("vol-list default", "vol-delete --pool default", "frazil-VAGRANTSLASH-")
-        self._virsh_each("vol-list default", "vol-delete --pool default", "frazil_vagrant_box")
+        self.call("box", "remove", "--all", "--force", BOX, check=False, quiet=True)
+        for domain in self._ours("list --all --name"):
+            self._virsh("destroy", domain)
+            self._virsh("undefine", domain)
+        for volume in self._ours("vol-list default"):
+            self._virsh("vol-delete", "--pool", "default", volume)
 
-    def _virsh_each(self, listing: str, removal: str, prefix: str) -> None:
-        listed = self._virsh(*listing.split())
-        for line in listed.splitlines():
-            name = (line.split() or [""])[0]
-            if name.startswith(prefix):
-                self._virsh(*removal.split(), name)
+    def detach(self, name: str, serial: str) -> str:
+        """Unplug a disk of a machine that runs. :return: what libvirt wants to plug it in again.
 
-    def _virsh(self, *arguments: str) -> str:
+        :raises LabError: there is none of that serial, or it cannot be unplugged.
+        """
+        domain = self._virsh("dumpxml", f"{PREFIX}{name}")
+        for disk in re.findall(r"<disk .*?</disk>", domain, re.DOTALL):
+            if f"<serial>{serial}</serial>" in disk:
+                self._device("detach-device", name, disk)
+                return str(disk)
+        raise LabError(f"{name} has no disk with the serial {serial}")
+
+    def attach(self, name: str, disk: str) -> None:
+        """Plug a disk in that :meth:`detach` gave. :raises LabError: it cannot be."""
+        self._device("attach-device", name, disk)
+
+    def _device(self, action: str, name: str, described: str) -> None:
+        file = self.home / "device.xml"
+        file.write_text(described)
+        self._virsh(action, f"{PREFIX}{name}", str(file), "--live", check=True)
+
+    def _ours(self, listing: str) -> list[str]:
+        """The first words of what virsh lists that begin with the name of our box."""
+        words = [line.split()[:1] for line in self._virsh(*listing.split()).splitlines()]
+        return [word[0] for word in words if word and word[0].startswith(BOX)]
+
+    def _virsh(self, *arguments: str, check: bool = False) -> str:
         argv = [*self.prefix, "virsh", "--connect", "qemu:///system", *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if check and done.returncode != 0:
+            raise LabError(f"virsh {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
