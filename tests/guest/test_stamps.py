@@ -9,7 +9,6 @@ import pytest
 
 from vagrant.lab import Guest, Lab
 
-
 INSIDE = "tests.guest.inside.stamped"
 HEADS = 8
 FREEZES = 200
