@@ -17,7 +17,7 @@ from tests.workload.spans import Span, size_of
 from vagrant.cluster import Certificates, FrazilHost, HostSettings, start_all
 from vagrant.lab import Guest, Lab
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 SPANS = "tests.workload.spans"
 REPLICAS = "/srv/replica"

@@ -16,7 +16,7 @@ from dm_tables.errors import Kind
 from tests.topology import SIZE, SLOW, Member, Mirroring, Site, cycles, running
 from vagrant.cluster.cycles import MirrorNow
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 STAMPS = "tests.workload.stamps"
 ALL = ("north", "east", "south")

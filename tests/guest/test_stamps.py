@@ -9,12 +9,12 @@ import pytest
 
 from vagrant.lab import Guest, Lab
 
-pytestmark = pytest.mark.guest
-
 INSIDE = "tests.guest.inside.stamped"
 HEADS = 8
 FREEZES = 200
 LIMIT = 1800
+
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(LIMIT)]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,6 @@ def guest() -> Iterator[Guest]:
         yield made
 
 
-@pytest.mark.timeout(LIMIT)
 def test_hundreds_of_freezes_of_a_group(guest: Guest) -> None:
     found = guest.call(f"{INSIDE}:freezes", HEADS, FREEZES, True, timeout=LIMIT)
     assert found["faults"] == []
@@ -38,6 +37,6 @@ def test_hundreds_of_freezes_of_a_group(guest: Guest) -> None:
 
 
 def test_negative_control_members_frozen_one_after_another(guest: Guest) -> None:
-    found = guest.call(f"{INSIDE}:freezes", HEADS, 3, False, timeout=600)
+    found = guest.call(f"{INSIDE}:freezes", HEADS, 3, False, timeout=LIMIT)
     assert found["red"] == 3
     assert any("was not yet on" in fault for fault in found["faults"][0])
