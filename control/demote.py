@@ -79,6 +79,7 @@ class Demoter:
         if not identity:
             raise Usage("who will write the replica is not said", "--identity NAME")
         group = self._host.roster.conductor(name).group
+        implicit = group.record.implicit
         for volume in group.volumes:
             volume.check_idle()
         workers = self._host.roster.workers_in(group.name)
@@ -97,7 +98,7 @@ class Demoter:
         for volume in group.volumes:
             number = common[volume.name].number
             self._turn(volume, names[volume.name], identity, number)
-        if not group.record.implicit:
+        if not implicit:
             self._host.roster.forget_group(group.name)
         self._journal.set_note(NOTE, "")
         return list(names.values())
@@ -183,7 +184,6 @@ class Demoter:
             common = next(
                 made for made in self._journal.generations(volume.name) if made.number == number
             )
-            diverged = self._above(volume, common) if volume.stack.head.exists() else None
             volume.stack.head.remove()
             self._journal.set_volume_state(volume.name, VolumeState.REMOVING)
             volume.take_down()
@@ -191,13 +191,13 @@ class Demoter:
             replica, layers = as_replica(volume, name, identity, common)
             history = history_of(volume, common)
             self._replicas.take_in(replica, layers, history)
-            if any(_stored(volume, layer) for layer in above):
+            size = sum(_stored(volume, layer) for layer in above)
+            if size:
                 self._replicas.keep_diverged(name, common.number, kept_of(above))
             else:
                 volume.delete_layers(above)
             self._journal.remove_volume(volume.name)
             self._host.forget_volume(volume)
-        size = diverged.size if diverged is not None else 0
         told = f"a replica at generation {number}; {size} bytes are kept that no other host has"
         self._host.context.events.add("info", name, "demoted", told)
 
@@ -211,10 +211,10 @@ def _written(volume: Volume, layer: LayerRecord) -> int:
 
 
 def _stored(volume: Volume, layer: LayerRecord) -> int:
-    """How many chunks a layer holds; its device may be gone."""
+    """Bytes of chunks in a layer, by its store: its device may be gone."""
     if layer.state is LayerState.PREPARED:
         return 0
-    return volume.frozen_chunks(layer)
+    return volume.frozen_chunks(layer) * layer.chunk
 
 
 def as_replica(
