@@ -14,9 +14,9 @@ from control.blocks import BlockSet
 from control.comparing import Comparisons
 from control.context import Context
 from control.cycle import Readiness
-from control.fence import SplitBrain, ask, fence
-from control.group import Group, Instant
+from control.fence import ask
 from control.limiter import RateLimiter
+from control.mirrored import Instant, MirroredGroup, MirroredVolume
 from control.now import Now
 from control.records import (
     CycleKind,
@@ -26,9 +26,8 @@ from control.records import (
     MirrorState,
     StandingRecord,
 )
-from control.sending import InstantCopy, Joiner, joined, lowest
+from control.sending import InstantCopy, Joiner, Member, joined, lowest
 from control.timing import FOREVER, LOOK_SECONDS, MirrorTiming
-from control.volume import Volume
 from control.wire.errors import ReplicaPromoted
 from dm_tables.errors import FrazilError, Precondition
 
@@ -47,7 +46,7 @@ class MirrorWorker(threading.Thread):
     """
 
     def __init__(
-        self, name: str, group: Group, context: Context, committed: Callable[[], None]
+        self, name: str, group: MirroredGroup, context: Context, committed: Callable[[], None]
     ) -> None:
         super().__init__(name=f"mirror {name}", daemon=True)
         self.mirror = name
@@ -97,8 +96,8 @@ class MirrorWorker(threading.Thread):
     def lacking_bytes(self, standing: StandingRecord) -> int:
         """Bytes that a replica lacks beyond the layers; the whole volume if that is unknown."""
         if standing.lacking_all:
-            record = self.context.journal.volume(standing.volume)
-            return record.size if record is not None else 0
+            sizes = (one.size for one in self.group.volumes if one.name == standing.volume)
+            return next(sizes, 0)
         return BlockSet(standing.lacking).length
 
     def joining(self, volume: str) -> bool:
@@ -228,7 +227,7 @@ class MirrorWorker(threading.Thread):
             return 0.0
         self._attempts += 1
         if isinstance(error, ReplicaPromoted):
-            error = self._taken_over(error)
+            error = self.group.taken_over(error, self.mirror, self.committed_number)
         settings = self.context.config.copy
         wait = settings.retry_first * 2.0 ** min(self._attempts - 1, 20)
         wait = min(settings.retry_longest, wait)
@@ -237,19 +236,6 @@ class MirrorWorker(threading.Thread):
         self.now.phase = "waiting"
         self.now.next_attempt = time.time() + wait
         return wait
-
-    def _taken_over(self, error: ReplicaPromoted) -> FrazilError:
-        """The replica is a source of its host: this side's heads are kept back (invariant 4)."""
-        for volume in self.group.volumes:
-            fence(volume, error.what)
-        if not self.group.written() and self.group.newest_number() <= self.committed_number:
-            return error
-        return SplitBrain(
-            f"split brain: {error.what}, and here was written since generation "
-            f"{self.committed_number}",
-            f"give one side up: frazil mirror resolve {self.mirror} --discard local --force here, "
-            "or demote the volume at the other host",
-        )
 
     def report(self, error: FrazilError) -> None:
         """Show what went wrong, and tell it once."""
@@ -322,7 +308,7 @@ class MirrorWorker(threading.Thread):
         """
         for volume in self.group.volumes:
             try:
-                taken_over = ask(volume, record)
+                taken_over = ask(volume.name, record, self.context.config.tls)
             except FrazilError:
                 return
             if taken_over:
@@ -357,9 +343,9 @@ class MirrorWorker(threading.Thread):
         together, fresh = joined(members, self.standings)
         for member in fresh:
             self._join(record, *member)
-        copy = self._copy_of(record, together)
-        cycle = self._begin(copy, instant)
-        result = copy.run(lambda: self._note_sent(cycle, copy))
+        with self._copy_of(record, together) as copy:
+            cycle = self._begin(copy, instant)
+            result = copy.run(lambda: self._note_sent(cycle, copy))
         cycle = dataclasses.replace(
             cycle,
             state="committed",
@@ -377,12 +363,12 @@ class MirrorWorker(threading.Thread):
         self._committed()
         self.now = Now()
 
-    def _copy_of(
-        self, record: MirrorRecord, members: list[tuple[Volume, GenerationRecord]]
-    ) -> InstantCopy:
+    def _copy_of(self, record: MirrorRecord, members: list[Member]) -> InstantCopy:
         return InstantCopy(self.context, record, members, limiter=self.limiter, cancel=self._cancel)
 
-    def _join(self, record: MirrorRecord, volume: Volume, generation: GenerationRecord) -> None:
+    def _join(
+        self, record: MirrorRecord, volume: MirroredVolume, generation: GenerationRecord
+    ) -> None:
         """Begin the first copy of a volume that joined, unless it runs."""
         self._joiners = [joiner for joiner in self._joiners if joiner.is_alive()]
         if self.joining(volume.name):
@@ -442,7 +428,7 @@ class MirrorWorker(threading.Thread):
             sent_bytes=cycle.sent_bytes,
         )
 
-    def _verify(self, cycle: CycleRecord, members: list[tuple[Volume, GenerationRecord]]) -> None:
+    def _verify(self, cycle: CycleRecord, members: list[Member]) -> None:
         self.enter("verifying", cycle)
         same = [self.comparisons.after_commit(*member, self._cancel) for member in members]
         outcome = "verified" if all(same) else "differs"
