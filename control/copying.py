@@ -138,23 +138,26 @@ class Copier:
             return
         known = self.frozen.known()
         ahead = next((old for old in known if old.uuid == there.newest.uuid), None)
-        if ahead is not None and self._is_ahead(ahead):
-            self.standing = self.context.journal.change_standing(
-                self.mirror.name,
-                self.frozen.volume,
-                committed_uuid=ahead.uuid,
-                committed_number=ahead.number,
-                committed_layer=ahead.layer,
-                committed_frozen_at=ahead.frozen_at,
-                base=self.frozen.base,
-            )
-            self.plan = self._planned()
+        if ahead is None:
+            return
+        with self.frozen.standing_on() as bottom:
+            if self._is_ahead(ahead, bottom):
+                self.standing = self.context.journal.change_standing(
+                    self.mirror.name,
+                    self.frozen.volume,
+                    committed_uuid=ahead.uuid,
+                    committed_number=ahead.number,
+                    committed_layer=ahead.layer,
+                    committed_frozen_at=ahead.frozen_at,
+                    base=self.frozen.base,
+                )
+                self.plan = self._planned()
 
-    def _is_ahead(self, there: GenerationRecord) -> bool:
+    def _is_ahead(self, there: GenerationRecord, bottom: int) -> bool:
         """Whether the replica has more than was known, and what it lacks since is all here."""
         if not self.standing.committed_number < there.number < self.frozen.generation.number:
             return False
-        if there.layer >= self.frozen.bottom:
+        if there.layer >= bottom:
             return True
         return bool(self.standing.committed_uuid) and self.frozen.follows(self.standing)
 

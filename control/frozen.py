@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from control.blocks import BlockSet, Extent
 from control.chunk_size import DEFAULT_CHUNK
@@ -29,7 +29,6 @@ class FrozenVolume:
         self.size = record.size
         self.chunk = record.chunk or Bytes(DEFAULT_CHUNK)
         self.generation = generation
-        self.bottom = record.bottom
         self.layers = [one for one in volume.layers if one.sequence <= generation.layer]
         self._of = volume
 
@@ -40,6 +39,10 @@ class FrozenVolume:
     def known(self) -> Sequence[GenerationRecord]:
         """The volume's generations."""
         return self._of.context.journal.generations(self.volume)
+
+    def standing_on(self) -> AbstractContextManager[int]:
+        """The lowest layer device. It stays so while a mirror copies that has no standing yet."""
+        return nullcontext(self._of.record.bottom)
 
     def message(self, base_uuid: str) -> replica_pb2.Generation:
         """The generation; what it is sent on is its parent."""

@@ -75,8 +75,8 @@ class Readable(Protocol):
 class Frozen(Protocol):
     """A generation of a volume whose image stays as it is: what a copy of it needs.
 
-    ``layers`` are the auxiliary volumes up to it, lowest first; ``bottom`` is the layer device
-    that they stand on. ``chunk`` is the widest that is sent of an image.
+    ``layers`` are the auxiliary volumes up to it, lowest first. ``chunk`` is the widest that is
+    sent of an image.
     """
 
     @property
@@ -104,10 +104,6 @@ class Frozen(Protocol):
         """See above."""
 
     @property
-    def bottom(self) -> int:
-        """See above."""
-
-    @property
     def base(self) -> str:
         """Tells what the layers stand on from what took its place; see :meth:`follows`."""
 
@@ -116,6 +112,9 @@ class Frozen(Protocol):
 
     def known(self) -> Sequence[GenerationRecord]:
         """The volume's generations, also those without an image."""
+
+    def standing_on(self) -> AbstractContextManager[int]:
+        """The layer device that the volume's layers stand on, for as long as the context lasts."""
 
     def message(self, base_uuid: str) -> replica_pb2.Generation:
         """The generation as it travels on ``base_uuid``, empty for a whole copy."""
