@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import NAMESPACE_DNS, uuid5
 
 import msgspec
 
@@ -166,53 +167,63 @@ def until(condition: Any) -> None:
 class Model:
     """A source: it knows every image, and commits generations at a station."""
 
-    def __init__(self, image: bytes, names: Sequence[str] = ("data",), group: str = "") -> None:
-        self.names = names
-        self.group = group
-        self.images: dict[int, dict[str, bytes]] = {0: dict.fromkeys(names, image)}
-        self.newest = 0
+    def __init__(self, image: bytes) -> None:
+        self.first = image
+        self.images: dict[int, dict[str, bytes]] = {}
+        self._newest: dict[str, int] = {}
 
     def commit(
-        self, station: Station, number: int, changes: Mapping[int, bytes], *, whole: bool = False
+        self,
+        station: Station,
+        number: int,
+        changes: Mapping[int, bytes],
+        names: Sequence[str] = ("data",),
+        group: str = "",
+        *,
+        whole: bool = False,
     ) -> None:
         """Write chunks in every volume, freeze, and commit them as one generation."""
-        before = self.images[self.newest]
-        self.images[number] = {name: patched(before[name], CHUNK, changes) for name in self.names}
-        whole = whole or not self.newest
         with connect(station.peer, None, True) as channel:
             stub = ReplicaStub(channel)
-            for place, name in enumerate(self.names):
-                self._send(stub, number, name, place, None if whole else changes)
-            if self.group:
-                uuids = dict.fromkeys(self.names, generation(number).uuid)
-                commit(stub, self.group, uuids, peer=station.peer)
-        self.newest = number
+            for name in names:
+                self._send(stub, number, name, changes, staged=bool(group), whole=whole)
+            if group:
+                uuids = dict.fromkeys(names, generation(number).uuid)
+                commit(stub, group, uuids, peer=station.peer)
 
     def _send(
         self,
         stub: ReplicaStub,
         number: int,
         name: str,
-        place: int,
-        changes: Mapping[int, bytes] | None,
+        changes: Mapping[int, bytes],
+        *,
+        staged: bool,
+        whole: bool,
     ) -> None:
-        image = self.images[number][name]
-        size = len(image)
-        extents = [
-            Extent(Bytes(one * CHUNK), Bytes(min(CHUNK, size - one * CHUNK)))
-            for one in sorted(changes or ())
-        ]
+        newest = self._newest.get(name, 0)
+        before = self.images[newest][name] if newest else self.first
+        image = patched(before, CHUNK, changes)
+        self.images.setdefault(number, {})[name] = image
+        self._newest[name] = number
+        size, whole = len(image), whole or not newest
+        places = [one * CHUNK for one in sorted(changes)]
         delta = ImageDelta(
             lambda address, length: image[address : address + length],
-            extents if changes is not None else [Extent(Bytes(0), Bytes(size))],
+            [Extent(Bytes(at), Bytes(min(CHUNK, size - at))) for at in places]
+            if not whole
+            else [Extent(Bytes(0), Bytes(size))],
             Bytes(CHUNK),
             Bytes(size),
         )
-        base = 0 if changes is None else self.newest
-        said = manifest(number, delta, base=base, volume=name, staged=bool(self.group))
-        said.volume_uuid = said.volume_uuid[:-1] + str(place)
+        said = manifest(number, delta, base=0 if whole else newest, volume=name, staged=staged)
+        said.volume_uuid = self.uuid(name)
         said.generation.parent_uuid = generation(number - 1).uuid if number > 1 else ""
         send(stub, said, delta)
+
+    def uuid(self, name: str) -> str:
+        """A volume's own."""
+        return str(uuid5(NAMESPACE_DNS, name))
 
 
 @contextmanager

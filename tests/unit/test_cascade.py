@@ -21,7 +21,7 @@ from control.wire.errors import MirrorLoop, PeerUnreachable
 from dm_tables.errors import Exists, NotFound, Precondition
 from dm_tables.units import MIB, Bytes
 from tests.chain import CHUNK, SIZE, Model, Station, image_of, served, until
-from tests.replica_tools import VOLUME_UUID, Replica
+from tests.replica_tools import Replica
 
 FIRST = random.Random(7).randbytes(SIZE)
 
@@ -384,7 +384,7 @@ def test_what_can_be_mirrored_on(middle: Station, peer: str, source: Model) -> N
     middle.journal.add_volume(
         VolumeRecord(
             "data",
-            VOLUME_UUID,
+            source.uuid("data"),
             (Span(Path("/dev/x"), Bytes(0), Bytes(MIB)),),
             Bytes(MIB),
             Bytes(CHUNK),
@@ -405,7 +405,7 @@ def test_a_loop_by_way_of_others_is_refused(
     spans = (Span(Path("/dev/x"), Bytes(0), Bytes(SIZE)),)
     home.journal.add_volume(
         VolumeRecord(
-            "mine", VOLUME_UUID[:-1] + "0", spans, Bytes(SIZE), Bytes(0), VolumeState.ACTIVE, 0
+            "mine", source.uuid("data"), spans, Bytes(SIZE), Bytes(0), VolumeState.ACTIVE, 0
         )
     )
     source.commit(middle, 1, {})
