@@ -66,6 +66,7 @@ class MirrorWorker(threading.Thread):
         self._asked_number = 0
         self._attempts = 0
         self._asked_there = False
+        self._news = False
         self._stopping = False
 
     @property
@@ -110,6 +111,7 @@ class MirrorWorker(threading.Thread):
         """Look again at what is to be done, now."""
         with self.changed:
             self._attempts = 0
+            self._news = True
             self.now.next_attempt = 0.0
             self.changed.notify_all()
 
@@ -117,6 +119,7 @@ class MirrorWorker(threading.Thread):
         """There is a new instant; a mirror that waits after a failure goes on waiting."""
         with self.changed:
             if not self.now.next_attempt:
+                self._news = True
                 self.changed.notify_all()
 
     def ask(self) -> int:
@@ -201,6 +204,8 @@ class MirrorWorker(threading.Thread):
         """Step until stopped; a failed step is tried again, later and later."""
         while not self._stopping:
             self._cancel.clear()
+            # What comes while it looks is looked at next, not slept over.
+            self._news = False
             try:
                 wait = self._step()
                 self._attempts = 0
@@ -211,7 +216,8 @@ class MirrorWorker(threading.Thread):
                 wait = self._failed(FrazilError(f"internal error: {error!r}"))
             with self.changed:
                 self.changed.notify_all()
-                if wait > 0 and not self._stopping and not self._cancel.is_set():
+                interrupted = self._stopping or self._cancel.is_set()
+                if wait > 0 and not interrupted and not self._news:
                     self.changed.wait(wait)
 
     def enter(

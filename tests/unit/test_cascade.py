@@ -25,7 +25,7 @@ from control.spans import Span
 from control.wire.errors import MirrorLoop, PeerUnreachable
 from dm_tables.errors import Exists, NotFound, Precondition
 from dm_tables.units import MIB, Bytes
-from tests.chain import CHUNK, SIZE, Model, Station, image_of, served, until
+from tests.chain import CHUNK, PATIENCE, SIZE, Model, Station, image_of, served, until
 from tests.replica_tools import Replica
 
 FIRST = random.Random(7).randbytes(SIZE)
@@ -95,6 +95,25 @@ def test_each_commit_is_brought_on_by_itself(
     source.commit(middle, 2, {3: chunk(3)})
     until(lambda: worker.committed_number == 2)
     assert last.newest() == 2
+
+
+def test_what_is_committed_while_a_mirror_looks_is_not_slept_over(
+    middle: Station, last: Replica, peer: str, source: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.commit(middle, 1, {})
+    worker = middle.mirror("on", "data", peer, on_demand=False)
+    until(lambda: worker.committed_number == 1 and worker.now.phase == "idle")
+    step, commits = worker._step, iter((2,))
+
+    def looks() -> float:
+        seconds = step()
+        for number in commits:
+            source.commit(middle, number, {number: chunk(number)})
+        return max(seconds, 2 * PATIENCE)
+
+    monkeypatch.setattr(worker, "_step", looks)
+    worker.wake()
+    until(lambda: last.newest() == 2)
 
 
 def test_one_replica_to_several_and_on_from_there(
