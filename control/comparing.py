@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable
 
 from control.blocks import BlockSet
 from control.context import Context
-from control.group import Group
 from control.limiter import RateLimiter
+from control.mirrored import MirroredGroup, MirroredVolume
 from control.records import GenerationRecord, MirrorRecord
 from control.units_text import human_size
 from control.verify import Load, Save, Verification, verify_generation
 from control.verify_position import KeptTexts, Position
-from control.volume import Volume
 from dm_tables.errors import Precondition, Unavailable
 
 SEPARATOR = "+"
@@ -28,7 +27,7 @@ def key_of(mirror: str, volume: str) -> str:
 class Comparisons:
     """Those of one mirror."""
 
-    def __init__(self, mirror: str, group: Group, context: Context) -> None:
+    def __init__(self, mirror: str, group: MirroredGroup, context: Context) -> None:
         self._mirror = mirror
         self._group = group
         self._context = context
@@ -42,7 +41,7 @@ class Comparisons:
             raise Precondition(f"mirror {self._mirror} is gone")
         return record
 
-    def members(self) -> list[tuple[Volume, GenerationRecord]]:
+    def members(self) -> list[tuple[MirroredVolume, GenerationRecord]]:
         """What the replica has, where its image is here still.
 
         :raises Precondition: nothing is committed yet, or the image is merged over.
@@ -67,7 +66,7 @@ class Comparisons:
 
     def compare(
         self,
-        volume: Volume,
+        volume: MirroredVolume,
         generation: GenerationRecord,
         *,
         cancel: threading.Event,
@@ -98,7 +97,7 @@ class Comparisons:
             )
 
     def after_commit(
-        self, volume: Volume, generation: GenerationRecord, cancel: threading.Event
+        self, volume: MirroredVolume, generation: GenerationRecord, cancel: threading.Event
     ) -> bool:
         """Compare what was just committed; what differs is told, and asked for if so configured.
 
@@ -115,7 +114,7 @@ class Comparisons:
 
     def asked(
         self,
-        volume: Volume,
+        volume: MirroredVolume,
         generation: GenerationRecord,
         *,
         block_bytes: int,
@@ -160,7 +159,9 @@ class Comparisons:
             total.update(blocks)
             journal.change_standing(self._mirror, volume, lacking=total.serialise())
 
-    def _tell(self, volume: Volume, generation: GenerationRecord, found: Verification) -> None:
+    def _tell(
+        self, volume: MirroredVolume, generation: GenerationRecord, found: Verification
+    ) -> None:
         if not found.blocks:
             return
         first = found.differences[0]

@@ -14,20 +14,17 @@ import grpc
 
 from control import VERSION, cycle
 from control.blocks import BlockSet, Extent
-from control.chunk_size import DEFAULT_CHUNK
 from control.context import Context
 from control.limiter import RateLimiter
+from control.mirrored import Frozen, Readable
 from control.needed import changed_blocks, fitting_chunk, needed_blocks
 from control.records import CycleKind, GenerationRecord, LayerRecord, MirrorRecord
 from control.replica.records import ROLE_SEED
 from control.seeding import There, differing_blocks
-from control.store.direct import DirectFile
-from control.volume import Volume
 from control.wire.batches import Checkpoint
 from control.wire.blocks import BlockDelta, layer_delta
 from control.wire.channel import connect
 from control.wire.deltas import Delta, ImageDelta
-from control.wire.extents import data_extents
 from control.wire.peers import Me, greet, peer_error
 from control.wire.send import SendProgress, send
 from dm_tables.errors import FrazilError, NotFound
@@ -74,26 +71,24 @@ class Copier:
     def __init__(
         self,
         context: Context,
-        volume: Volume,
+        frozen: Frozen,
         mirror: MirrorRecord,
-        generation: GenerationRecord,
         *,
         limiter: RateLimiter,
         cancel: threading.Event,
         staged: bool = False,
     ) -> None:
-        self.volume = volume
+        self.frozen = frozen
         self.mirror = mirror
-        self.replica = mirror.replica_of(volume.name)
-        self.generation = generation
+        self.replica = mirror.replica_of(frozen.volume)
         self.context = context
         self.limiter = limiter
         self.cancel = cancel
         self.staged = staged
         self.progress = CopyProgress()
         self._seed: There | None = None
-        self.standing = context.journal.standing(mirror.name, volume.name)
-        self.plan = cycle.plan_delta(self.standing, generation, volume.layers)
+        self.standing = context.journal.standing(mirror.name, frozen.volume)
+        self.plan = self._planned()
 
     def run(self, note: Callable[[], None] = lambda: None) -> CopyResult:
         """Bring the generation there and wait for its commit, or until it is staged.
@@ -116,6 +111,15 @@ class Copier:
                     note()
                     raise
 
+    def _planned(self) -> cycle.DeltaPlan:
+        frozen = self.frozen
+        return cycle.plan_delta(
+            self.standing,
+            frozen.generation,
+            frozen.layers,
+            follows=frozen.follows(self.standing),
+        )
+
     def _adopt_standing(self, stub: ReplicaStub) -> None:
         """Plan from where the replica stands: a commit whose answer was lost still counts."""
         request = replica_pb2.DescribeRequest(volume=self.replica)
@@ -132,28 +136,34 @@ class Copier:
                 self.plan, kind=CycleKind.CATCH_UP, base_uuid=there.newest.uuid
             )
             return
-        known = self.context.journal.generations(self.volume.name)
+        known = self.frozen.known()
         ahead = next((old for old in known if old.uuid == there.newest.uuid), None)
-        if ahead is not None and self._is_ahead(ahead):
-            self.standing = self.context.journal.change_standing(
-                self.mirror.name,
-                self.volume.name,
-                committed_uuid=ahead.uuid,
-                committed_number=ahead.number,
-                committed_layer=ahead.layer,
-                committed_frozen_at=ahead.frozen_at,
-            )
-            self.plan = cycle.plan_delta(self.standing, self.generation, self.volume.layers)
+        if ahead is None:
+            return
+        with self.frozen.standing_on() as bottom:
+            if self._is_ahead(ahead, bottom):
+                self.standing = self.context.journal.change_standing(
+                    self.mirror.name,
+                    self.frozen.volume,
+                    committed_uuid=ahead.uuid,
+                    committed_number=ahead.number,
+                    committed_layer=ahead.layer,
+                    committed_frozen_at=ahead.frozen_at,
+                    base=self.frozen.base,
+                )
+                self.plan = self._planned()
 
-    def _is_ahead(self, there: GenerationRecord) -> bool:
+    def _is_ahead(self, there: GenerationRecord, bottom: int) -> bool:
         """Whether the replica has more than was known, and what it lacks since is all here."""
-        if not self.standing.committed_number < there.number < self.generation.number:
+        if not self.standing.committed_number < there.number < self.frozen.generation.number:
             return False
-        return bool(self.standing.committed_uuid) or there.layer >= self.volume.record.bottom
+        if there.layer >= bottom:
+            return True
+        return bool(self.standing.committed_uuid) and self.frozen.follows(self.standing)
 
     def _send(self, stub: ReplicaStub, delta: Delta, note: Callable[[], None]) -> CopyResult:
-        journal, uuid = self.context.journal, self.generation.uuid
-        mirror, volume = self.mirror.name, self.volume.name
+        journal, uuid = self.context.journal, self.frozen.generation.uuid
+        mirror, volume = self.mirror.name, self.frozen.volume
         # A place in a store is none in an image: a catch-up is read again up to the replica's.
         kept = self.plan.kind is not CycleKind.CATCH_UP
         saved = journal.checkpoint(mirror, volume, uuid) if kept else None
@@ -196,7 +206,7 @@ class Copier:
         manifest = replica_pb2.Manifest(
             volume=self.replica,
             staged=self.staged,
-            volume_uuid=self.volume.uuid,
+            volume_uuid=self.frozen.uuid,
             base_uuid=self.plan.base_uuid,
             size_bytes=delta.size,
             chunk_bytes=delta.chunk,
@@ -204,23 +214,22 @@ class Copier:
             logical_block_bytes=LOGICAL_BLOCK,
             host_uuid=self.context.journal.host_uuid,
         )
-        manifest.generation.CopyFrom(generation_message(self.generation, self.plan.base_uuid))
+        manifest.generation.CopyFrom(self.frozen.message(self.plan.base_uuid))
         return manifest
 
     # What is sent.
 
     def _delta(self, stack: ExitStack) -> Delta:
-        records = {layer.sequence: layer for layer in self.volume.layers}
+        records = {layer.sequence: layer for layer in self.frozen.layers}
         layers = [records[sequence] for sequence in self.plan.layers]
         if self.plan.kind is CycleKind.DELTA:
             return self._layer_delta(layers[0], stack)
-        image = stack.enter_context(DirectFile(self.volume.image(self.generation)))
-        volume = self.volume.record
-        chunk = volume.chunk or DEFAULT_CHUNK
+        image = stack.enter_context(self.frozen.open())
+        chunk, size = self.frozen.chunk, self.frozen.size
         if self.plan.kind is CycleKind.WHOLE:
             extents: Iterator[Extent] = heapq.merge(
-                data_extents(self.volume.stack.spans),
-                self._changed(layers, BlockSet()).extents(chunk, volume.size),
+                self.frozen.base_extents(),
+                self._changed(layers, BlockSet()).extents(chunk, size),
                 key=lambda extent: extent.address,
             )
         else:
@@ -229,10 +238,10 @@ class Copier:
             else:
                 lacking = self._changed(layers, BlockSet(self.standing.lacking))
             chunk = fitting_chunk(lacking, chunk)
-            extents = lacking.extents(chunk, volume.size)
-        return ImageDelta(image.read, extents, chunk, volume.size)
+            extents = lacking.extents(chunk, size)
+        return ImageDelta(image.read, extents, chunk, size)
 
-    def _differing(self, image: DirectFile, seed: There) -> BlockSet:
+    def _differing(self, image: Readable, seed: There) -> BlockSet:
         """What of the image is not in the content that the replica begins with, by digests."""
 
         def compared(done: int, total: int) -> None:
@@ -240,7 +249,7 @@ class Copier:
 
         return differing_blocks(
             image.read,
-            self.volume.record.size,
+            self.frozen.size,
             seed,
             cancel=self.cancel,
             limiter=self.limiter,
@@ -249,37 +258,23 @@ class Copier:
 
     def _layer_delta(self, layer: LayerRecord, stack: ExitStack) -> Delta:
         """What one layer changed: the blocks that were written, where that is known."""
-        store = stack.enter_context(self.volume.reader(layer))
-        traced = self.context.tracing.blocks_of(layer)
+        store = stack.enter_context(self.frozen.reader(layer))
+        traced = self.frozen.traced(layer)
         if not self.context.config.copy.skip_same:
             return layer_delta(store, traced)
-        blocks = self._without_same(needed_blocks(store, traced), layer)
+        blocks = self._without_same(needed_blocks(store, traced))
         return BlockDelta(store, blocks, fitting_chunk(blocks, store.chunk))
 
-    def _without_same(self, blocks: BlockSet, layer: LayerRecord) -> BlockSet:
-        """Those of the blocks whose bytes are not those below the layer."""
-        below = self.volume.below(layer.sequence)
-        with (
-            self.volume.hold(below),
-            DirectFile(self.volume.image(self.generation)) as new,
-            DirectFile(self.volume.stack.layer(below)) as old,
-        ):
-            size = self.volume.record.size
-            return changed_blocks(blocks, new.read, old.read, size, self.cancel)
+    def _without_same(self, blocks: BlockSet) -> BlockSet:
+        """Those of the blocks whose bytes are not those that the replica has."""
+        with self.frozen.open_at(self.standing.committed_layer) as old, self.frozen.open() as new:
+            if old is None:
+                return blocks
+            return changed_blocks(blocks, new.read, old.read, self.frozen.size, self.cancel)
 
     def _changed(self, layers: list[LayerRecord], blocks: BlockSet) -> BlockSet:
         for layer in layers:
-            traced = self.context.tracing.blocks_of(layer)
-            with self.volume.reader(layer) as store:
+            traced = self.frozen.traced(layer)
+            with self.frozen.reader(layer) as store:
                 blocks.update(needed_blocks(store, traced))
         return blocks
-
-
-def generation_message(record: GenerationRecord, base_uuid: str = "") -> replica_pb2.Generation:
-    """A generation as it travels; ``base_uuid`` is what it was sent on, its parent there."""
-    message = replica_pb2.Generation(
-        number=record.number, uuid=record.uuid, parent_uuid=base_uuid or record.parent_uuid
-    )
-    if record.frozen_at is not None:
-        message.frozen_at.FromNanoseconds(int(record.frozen_at * 1e9))
-    return message

@@ -38,15 +38,21 @@ class DeltaPlan:
 
 
 def plan_delta(
-    standing: StandingRecord, generation: GenerationRecord, layers: Sequence[LayerRecord]
+    standing: StandingRecord,
+    generation: GenerationRecord,
+    layers: Sequence[LayerRecord],
+    *,
+    follows: bool = True,
 ) -> DeltaPlan:
     """What to send so that the replica that stands at ``standing`` has ``generation``.
 
     Layers merged before their time are in the standing's ``lacking`` set; together with the
     layers that are still there it is everything since the committed generation.
+
+    :param follows: False where that is not so, see :meth:`control.mirrored.Frozen.follows`.
     """
     there = [layer.sequence for layer in layers if layer.sequence <= generation.layer]
-    if not standing.committed_uuid or standing.lacking_all:
+    if not standing.committed_uuid or standing.lacking_all or not follows:
         return DeltaPlan(CycleKind.WHOLE, generation, "", tuple(there))
     since = tuple(sequence for sequence in there if sequence > standing.committed_layer)
     single = len(since) == 1 and not standing.lacking

@@ -111,6 +111,8 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
     figures = Figures(host, replicas)
     try:
         roles = Roles(host, replicas)
+        host.roster.mirror_on(replicas.store)
+        replicas.on_commit = host.roster.committed_here
         replicas.start()
         replicas.take_over = roles.take_over
         host.occupied = lambda: occupied(replicas.store)
@@ -126,6 +128,8 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
             heart.stop()
     finally:
         figures.stop()
+        host.scrubber.stop()
+        host.roster.end_mirroring_on()
         replicas.stop()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dm_tables.errors import FrazilError, Precondition, Unavailable
 
 if TYPE_CHECKING:
+    from control.config.sections import TlsSection
     from control.records import MirrorRecord
     from control.volume import Volume
 
@@ -81,10 +82,10 @@ def _ask(volume: Volume) -> None:
     group = journal.group(journal.group_of(volume.name))
     if group is None or group.fencing != PEER or volume.stack.head.exists():
         return
-    for mirror in journal.mirrors():
-        if mirror.group_name == group.name and mirror.peer:
+    for mirror in journal.mirrors_of(group.name):
+        if mirror.peer:
             try:
-                taken_over = ask(volume, mirror)
+                taken_over = ask(volume.name, mirror, volume.context.config.tls)
             except Unavailable as error:
                 raise Unavailable(
                     f"{volume.name} waits for {mirror.peer} to say that it did not take over: "
@@ -95,7 +96,7 @@ def _ask(volume: Volume) -> None:
                 fence(volume, taken_over)
 
 
-def ask(volume: Volume, mirror: MirrorRecord) -> str:
+def ask(volume: str, mirror: MirrorRecord, tls: TlsSection | None) -> str:
     """Whether the replica of a volume was promoted: how to say so, or nothing.
 
     :raises Unavailable: its host does not answer.
@@ -108,8 +109,8 @@ def ask(volume: Volume, mirror: MirrorRecord) -> str:
     from proto.frazil.v1 import replica_pb2
     from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
 
-    replica = mirror.replica_of(volume.name)
-    with connect(mirror.peer, volume.context.config.tls, mirror.plaintext) as channel:
+    replica = mirror.replica_of(volume)
+    with connect(mirror.peer, tls, mirror.plaintext) as channel:
         try:
             request = replica_pb2.DescribeRequest(volume=replica)
             there = ReplicaStub(channel).Describe(request, timeout=ASK_SECONDS)

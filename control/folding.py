@@ -31,7 +31,7 @@ def fold(volume: Volume, limiter: RateLimiter) -> GenerationRecord | None:
             device.fsync()
         volume.remember(live)
         volume.copy_into_spans(live, limiter)
-        tracked = [one for one in journal.standings(volume=volume.name) if not one.lacking_all]
+        tracked = [one for one in journal.standings_of(volume.name) if not one.lacking_all]
         with journal.transaction():
             for standing in tracked:
                 journal.change_standing(standing.mirror, volume.name, lacking_all=True)

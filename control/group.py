@@ -6,40 +6,18 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 from control.context import Context
+from control.fence import SplitBrain, fence
+from control.mirrored import Instant, common_instants
 from control.mounts import mountpoints_of, sync_filesystem
-from control.records import GenerationRecord, GroupRecord, LayerRecord, LayerState
+from control.records import GroupRecord, LayerRecord, LayerState
 from control.volume import Volume
+from control.wire.errors import ReplicaPromoted
 from dm_tables.errors import FrazilError, Precondition, Unavailable
 from dm_tables.status import Usage
 from dm_tables.units import bytes_to_sectors
 from dm_tables.window import FreezePlan, HeadPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """A frozen instant of a group: one generation of each member, with one number and UUID."""
-
-    number: int
-    uuid: str
-    frozen_at: float
-    pause_us: int
-    parts: dict[str, GenerationRecord]
-    """By volume."""
-
-    @staticmethod
-    def of(parts: Sequence[GenerationRecord]) -> Instant:
-        """From its parts, at least one."""
-        first = parts[0]
-        return Instant(
-            first.number,
-            first.uuid,
-            max(part.frozen_at or 0.0 for part in parts),
-            max(part.pause_us for part in parts),
-            {part.volume: part for part in parts},
-        )
 
 
 class Group:
@@ -79,17 +57,7 @@ class Group:
 
     def instants(self) -> list[Instant]:
         """The instants of which every member's image is there, newest first."""
-        if not self.volumes:
-            return []
-        images = [
-            {generation.uuid: generation for generation in volume.images()}
-            for volume in self.volumes
-        ]
-        return [
-            Instant.of([others[found] for others in images])
-            for found in images[0]
-            if all(found in others for others in images)
-        ]
+        return common_instants([volume.images() for volume in self.volumes])
 
     def newest(self) -> Instant | None:
         """The newest of them."""
@@ -99,6 +67,21 @@ class Group:
         """The number of the newest instant; 0 for none."""
         newest = self.newest()
         return newest.number if newest is not None else 0
+
+    def taken_over(self, error: ReplicaPromoted, mirror: str, committed: int) -> FrazilError:
+        """A replica is a source of its host: this side's heads are kept back (invariant 4).
+
+        :param committed: the newest generation that it has. :return: what to say of it.
+        """
+        for volume in self.volumes:
+            fence(volume, error.what)
+        if not self.written() and self.newest_number() <= committed:
+            return error
+        return SplitBrain(
+            f"split brain: {error.what}, and here was written since generation {committed}",
+            f"give one side up: frazil mirror resolve {mirror} --discard local --force here, "
+            "or demote the volume at the other host",
+        )
 
     def written(self) -> bool:
         """Whether anything was written since the last freeze."""

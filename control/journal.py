@@ -10,14 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-import threading
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from control.journal_schema import SCHEMA_VERSION, STEPS
+from control.blocks import BlockSet
+from control.journal_file import JournalFile
 from control.records import (
     CycleKind,
     CycleRecord,
@@ -27,6 +24,7 @@ from control.records import (
     LayerState,
     MirrorRecord,
     MirrorState,
+    Origin,
     Policy,
     StandingRecord,
     TraceRecord,
@@ -35,103 +33,14 @@ from control.records import (
     VolumeState,
 )
 from control.spans import Span
-from dm_tables.errors import Corrupt, Precondition
 from dm_tables.units import Bytes
 
 KEPT_CYCLES = 200
 KEPT_GENERATIONS = 200
 
 
-class JournalDamaged(Corrupt):
-    """The journal cannot be read."""
-
-
-class JournalTooNew(Precondition):
-    """The journal was written by a newer frazil."""
-
-
-class Journal:
-    """The journal of one host. Safe to use from several threads.
-
-    :raises JournalDamaged: the file is not a journal, or is damaged.
-    :raises JournalTooNew: a newer frazil wrote it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.RLock()
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            # A step that makes a table anew must not take what refers to it along.
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"):
-                self._db.execute(f"PRAGMA {pragma}")
-            self._open_schema()
-            self._db.execute("PRAGMA foreign_keys=ON")
-        except sqlite3.DatabaseError as error:
-            raise JournalDamaged(
-                f"the journal {path} cannot be read: {error}",
-                "restore it from a backup, or move it away and adopt the volumes anew",
-            ) from error
-
-    def _open_schema(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise JournalTooNew(
-                f"the journal {self.path} has version {version}, this frazil knows up to "
-                f"{SCHEMA_VERSION}",
-                "install the frazil that wrote it, or a newer one",
-            )
-        if version == SCHEMA_VERSION:
-            return
-        with self.transaction():
-            for step in range(version + 1, SCHEMA_VERSION + 1):
-                for statement in STEPS[step].split(";\n"):
-                    if statement.strip():
-                        self._db.execute(statement)
-            if version == 0:
-                self._db.execute("INSERT INTO meta VALUES ('host_uuid', ?)", (str(uuid.uuid4()),))
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of what is written inside, or none; durable at the end. Nested ones join."""
-        with self._lock:
-            if self._db.in_transaction:
-                yield
-                return
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._db.execute(sql, values).fetchall()
-
-    def _write(self, sql: str, *values: object) -> None:
-        with self.transaction():
-            self._db.execute(sql, values)
-
-    def _save(self, table: str, record: Any, **renamed: object) -> None:
-        """Insert or replace a record's fields by name."""
-        fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)} | renamed
-        names = ", ".join(fields)
-        marks = ", ".join("?" for _ in fields)
-        keep = ", ".join(f"{name}=excluded.{name}" for name in fields)
-        self._write(
-            f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608
-            f" ON CONFLICT DO UPDATE SET {keep}",
-            *fields.values(),
-        )
+class Journal(JournalFile):
+    """The journal of one host; see :class:`JournalFile` for what opening it raises."""
 
     @property
     def host_uuid(self) -> str:
@@ -222,9 +131,19 @@ class Journal:
         self._write("UPDATE volumes SET bottom = ? WHERE name = ?", sequence, name)
 
     def remove_volume(self, name: str) -> None:
-        """Forget a volume, its layers, its generations and the group it had by itself."""
+        """Forget a volume, its layers, its generations and the group it had by itself.
+
+        :raises sqlite3.IntegrityError: it is mirrored; nothing was changed.
+        """
         with self.transaction():
             self._db.execute("DELETE FROM volumes WHERE name = ?", (name,))
+            self._db.execute(
+                "DELETE FROM standings WHERE volume = ? AND mirror IN"
+                " (SELECT name FROM mirrors WHERE origin = 'group')",
+                (name,),
+            )
+            if self.mirrors_of(name):
+                raise sqlite3.IntegrityError(f"{name} is mirrored")
             self._db.execute("DELETE FROM groups WHERE name = ? AND implicit", (name,))
 
     # Groups.
@@ -245,8 +164,14 @@ class Journal:
         self._save("groups", record, before=before, after=after)
 
     def remove_group(self, name: str) -> None:
-        """Forget a group that has no members and no mirrors."""
-        self._write("DELETE FROM groups WHERE name = ?", name)
+        """Forget a group that has no members and no mirrors.
+
+        :raises sqlite3.IntegrityError: it has some; nothing was changed.
+        """
+        with self.transaction():
+            if self.mirrors_of(name):
+                raise sqlite3.IntegrityError(f"{name} is mirrored")
+            self._write("DELETE FROM groups WHERE name = ?", name)
 
     def members(self, group: str) -> list[str]:
         """The volumes of a group, by name."""
@@ -341,9 +266,18 @@ class Journal:
                     "on_demand": bool(row["on_demand"]),
                     "plaintext": bool(row["plaintext"]),
                     "verify": bool(row["verify"]),
+                    "origin": Origin(row["origin"]),
                 }
             )
             for row in rows
+        ]
+
+    def mirrors_of(self, group: str) -> list[MirrorRecord]:
+        """The mirrors of a group of this host's own volumes, by name."""
+        return [
+            mirror
+            for mirror in self.mirrors()
+            if mirror.group_name == group and mirror.origin is Origin.GROUP
         ]
 
     def mirror(self, name: str) -> MirrorRecord | None:
@@ -382,6 +316,11 @@ class Journal:
             StandingRecord(**dict(row) | {"lacking_all": bool(row["lacking_all"])}) for row in rows
         ]
 
+    def standings_of(self, volume: str) -> list[StandingRecord]:
+        """What the replicas of one of this host's own volumes have, one for each of its mirrors."""
+        mirrors = self.mirrors_of(self.group_of(volume))
+        return [self.standing(mirror.name, volume) for mirror in mirrors]
+
     def standing(self, mirror: str, volume: str) -> StandingRecord:
         """What one replica has of one volume."""
         found = self.standings(mirror=mirror, volume=volume)
@@ -398,6 +337,14 @@ class Journal:
             changed = dataclasses.replace(known, **fields)  # type: ignore[arg-type]
             self.save_standing(changed)
             return changed
+
+    def add_lacking(self, standings: Sequence[StandingRecord], blocks: BlockSet) -> None:
+        """Write down that replicas lack these blocks, too."""
+        with self.transaction():
+            for standing in standings:
+                total = BlockSet(standing.lacking)
+                total.update(blocks)
+                self.change_standing(standing.mirror, standing.volume, lacking=total.serialise())
 
     def remove_standing(self, mirror: str, volume: str) -> None:
         """Forget what a replica has of a volume."""

@@ -93,7 +93,28 @@ UPDATE layers SET size = (SELECT size FROM volumes WHERE name = layers.volume);
 ALTER TABLE volumes ADD COLUMN fenced TEXT NOT NULL DEFAULT '';
 """
 
-STEPS = {1: SCHEMA, 2: TRACES, 3: GROUPS}
+CASCADE = """
+CREATE TABLE new_mirrors (
+  name TEXT PRIMARY KEY, group_name TEXT NOT NULL, peer TEXT NOT NULL,
+  replica_volume TEXT NOT NULL, state TEXT NOT NULL, interval_ms INTEGER NOT NULL,
+  rate_bytes INTEGER NOT NULL, on_demand INTEGER NOT NULL, plaintext INTEGER NOT NULL,
+  verify INTEGER NOT NULL, schedule TEXT NOT NULL, rpo_ms INTEGER NOT NULL,
+  window TEXT NOT NULL, origin TEXT NOT NULL) STRICT;
+INSERT INTO new_mirrors SELECT *, 'group' FROM mirrors;
+DROP TABLE mirrors;
+ALTER TABLE new_mirrors RENAME TO mirrors;
+CREATE TABLE new_standings (
+  mirror TEXT NOT NULL REFERENCES mirrors(name) ON DELETE CASCADE, volume TEXT NOT NULL,
+  committed_uuid TEXT NOT NULL, committed_number INTEGER NOT NULL,
+  committed_layer INTEGER NOT NULL, committed_frozen_at REAL NOT NULL,
+  lacking BLOB NOT NULL, lacking_all INTEGER NOT NULL, base TEXT NOT NULL,
+  PRIMARY KEY (mirror, volume)) STRICT;
+INSERT INTO new_standings SELECT *, '' FROM standings;
+DROP TABLE standings;
+ALTER TABLE new_standings RENAME TO standings;
+"""
+
+STEPS = {1: SCHEMA, 2: TRACES, 3: GROUPS, 4: CASCADE}
 """What brings a journal from the version before to each version."""
 
 SCHEMA_VERSION = max(STEPS)

@@ -109,7 +109,7 @@ class Merger(threading.Thread):
 
     def _squash(self, volume: Volume) -> bool:
         """Make one layer of two, where a replica that takes long makes the stack high."""
-        standings = volume.context.journal.standings(volume=volume.name)
+        standings = volume.context.journal.standings_of(volume.name)
         bases = {standing.committed_layer for standing in standings}
         pair = pair_to_squash(volume.layers, volume.held_layers(), bases)
         if pair is None:

@@ -14,9 +14,9 @@ from control.blocks import BlockSet
 from control.comparing import Comparisons
 from control.context import Context
 from control.cycle import Readiness
-from control.fence import SplitBrain, ask, fence
-from control.group import Group, Instant
+from control.fence import ask
 from control.limiter import RateLimiter
+from control.mirrored import Instant, MirroredGroup, MirroredVolume
 from control.now import Now
 from control.records import (
     CycleKind,
@@ -26,9 +26,8 @@ from control.records import (
     MirrorState,
     StandingRecord,
 )
-from control.sending import InstantCopy, Joiner, joined, lowest
+from control.sending import InstantCopy, Joiner, Member, joined, lowest
 from control.timing import FOREVER, LOOK_SECONDS, MirrorTiming
-from control.volume import Volume
 from control.wire.errors import ReplicaPromoted
 from dm_tables.errors import FrazilError, Precondition
 
@@ -47,7 +46,7 @@ class MirrorWorker(threading.Thread):
     """
 
     def __init__(
-        self, name: str, group: Group, context: Context, committed: Callable[[], None]
+        self, name: str, group: MirroredGroup, context: Context, committed: Callable[[], None]
     ) -> None:
         super().__init__(name=f"mirror {name}", daemon=True)
         self.mirror = name
@@ -67,6 +66,7 @@ class MirrorWorker(threading.Thread):
         self._asked_number = 0
         self._attempts = 0
         self._asked_there = False
+        self._news = False
         self._stopping = False
 
     @property
@@ -97,8 +97,8 @@ class MirrorWorker(threading.Thread):
     def lacking_bytes(self, standing: StandingRecord) -> int:
         """Bytes that a replica lacks beyond the layers; the whole volume if that is unknown."""
         if standing.lacking_all:
-            record = self.context.journal.volume(standing.volume)
-            return record.size if record is not None else 0
+            sizes = (one.size for one in self.group.volumes if one.name == standing.volume)
+            return next(sizes, 0)
         return BlockSet(standing.lacking).length
 
     def joining(self, volume: str) -> bool:
@@ -111,6 +111,7 @@ class MirrorWorker(threading.Thread):
         """Look again at what is to be done, now."""
         with self.changed:
             self._attempts = 0
+            self._news = True
             self.now.next_attempt = 0.0
             self.changed.notify_all()
 
@@ -118,6 +119,7 @@ class MirrorWorker(threading.Thread):
         """There is a new instant; a mirror that waits after a failure goes on waiting."""
         with self.changed:
             if not self.now.next_attempt:
+                self._news = True
                 self.changed.notify_all()
 
     def ask(self) -> int:
@@ -202,6 +204,8 @@ class MirrorWorker(threading.Thread):
         """Step until stopped; a failed step is tried again, later and later."""
         while not self._stopping:
             self._cancel.clear()
+            # What comes while it looks is looked at next, not slept over.
+            self._news = False
             try:
                 wait = self._step()
                 self._attempts = 0
@@ -212,7 +216,8 @@ class MirrorWorker(threading.Thread):
                 wait = self._failed(FrazilError(f"internal error: {error!r}"))
             with self.changed:
                 self.changed.notify_all()
-                if wait > 0 and not self._stopping and not self._cancel.is_set():
+                interrupted = self._stopping or self._cancel.is_set()
+                if wait > 0 and not interrupted and not self._news:
                     self.changed.wait(wait)
 
     def enter(
@@ -228,7 +233,7 @@ class MirrorWorker(threading.Thread):
             return 0.0
         self._attempts += 1
         if isinstance(error, ReplicaPromoted):
-            error = self._taken_over(error)
+            error = self.group.taken_over(error, self.mirror, self.committed_number)
         settings = self.context.config.copy
         wait = settings.retry_first * 2.0 ** min(self._attempts - 1, 20)
         wait = min(settings.retry_longest, wait)
@@ -237,19 +242,6 @@ class MirrorWorker(threading.Thread):
         self.now.phase = "waiting"
         self.now.next_attempt = time.time() + wait
         return wait
-
-    def _taken_over(self, error: ReplicaPromoted) -> FrazilError:
-        """The replica is a source of its host: this side's heads are kept back (invariant 4)."""
-        for volume in self.group.volumes:
-            fence(volume, error.what)
-        if not self.group.written() and self.group.newest_number() <= self.committed_number:
-            return error
-        return SplitBrain(
-            f"split brain: {error.what}, and here was written since generation "
-            f"{self.committed_number}",
-            f"give one side up: frazil mirror resolve {self.mirror} --discard local --force here, "
-            "or demote the volume at the other host",
-        )
 
     def report(self, error: FrazilError) -> None:
         """Show what went wrong, and tell it once."""
@@ -322,7 +314,7 @@ class MirrorWorker(threading.Thread):
         """
         for volume in self.group.volumes:
             try:
-                taken_over = ask(volume, record)
+                taken_over = ask(volume.name, record, self.context.config.tls)
             except FrazilError:
                 return
             if taken_over:
@@ -357,9 +349,9 @@ class MirrorWorker(threading.Thread):
         together, fresh = joined(members, self.standings)
         for member in fresh:
             self._join(record, *member)
-        copy = self._copy_of(record, together)
-        cycle = self._begin(copy, instant)
-        result = copy.run(lambda: self._note_sent(cycle, copy))
+        with self._copy_of(record, together) as copy:
+            cycle = self._begin(copy, instant)
+            result = copy.run(lambda: self._note_sent(cycle, copy))
         cycle = dataclasses.replace(
             cycle,
             state="committed",
@@ -377,12 +369,12 @@ class MirrorWorker(threading.Thread):
         self._committed()
         self.now = Now()
 
-    def _copy_of(
-        self, record: MirrorRecord, members: list[tuple[Volume, GenerationRecord]]
-    ) -> InstantCopy:
+    def _copy_of(self, record: MirrorRecord, members: list[Member]) -> InstantCopy:
         return InstantCopy(self.context, record, members, limiter=self.limiter, cancel=self._cancel)
 
-    def _join(self, record: MirrorRecord, volume: Volume, generation: GenerationRecord) -> None:
+    def _join(
+        self, record: MirrorRecord, volume: MirroredVolume, generation: GenerationRecord
+    ) -> None:
         """Begin the first copy of a volume that joined, unless it runs."""
         self._joiners = [joiner for joiner in self._joiners if joiner.is_alive()]
         if self.joining(volume.name):
@@ -442,7 +434,7 @@ class MirrorWorker(threading.Thread):
             sent_bytes=cycle.sent_bytes,
         )
 
-    def _verify(self, cycle: CycleRecord, members: list[tuple[Volume, GenerationRecord]]) -> None:
+    def _verify(self, cycle: CycleRecord, members: list[Member]) -> None:
         self.enter("verifying", cycle)
         same = [self.comparisons.after_commit(*member, self._cancel) for member in members]
         outcome = "verified" if all(same) else "differs"

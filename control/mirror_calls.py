@@ -14,7 +14,7 @@ from control.calls import TICK_SECONDS, Report, reported, typed, typed_stream
 from control.conductor import Conductor
 from control.host import Host
 from control.mirror import MirrorWorker
-from control.records import GroupRecord, MirrorRecord, MirrorState
+from control.records import GroupRecord, MirrorRecord, MirrorState, Origin
 from control.roster import policy_of
 from control.verify import repair_blocks
 from control.wire.channel import stays_here
@@ -112,7 +112,8 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
             )
         if bool(request.volume) == bool(request.group):
             raise Usage("a mirror is of a volume or of a group: name one of them")
-        if request.volume:
+        origin = self.host.roster.origin_of(request.volume, request.group)
+        if request.volume and origin is Origin.GROUP:
             self._check_by_itself(self.host.volume(request.volume).name)
         pattern = request.replica_volume or "{volume}"
         volume_name(pattern.replace("{volume}", "v"))
@@ -130,6 +131,7 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
             request.schedule,
             request.rpo_ms,
             request.window,
+            origin,
         )
 
     def _check_by_itself(self, volume: str) -> None:

@@ -132,6 +132,17 @@ class GenerationRecord:
     pause_us: int = 0
 
 
+class Origin(StrEnum):
+    """What a mirror's ``group_name`` names."""
+
+    GROUP = "group"
+    """A group of this host's own volumes."""
+    REPLICA = "replica"
+    """A replica volume here, which is mirrored on."""
+    REPLICA_GROUP = "replica-group"
+    """The replica volumes here that another host's mirror commits together."""
+
+
 class Policy(StrEnum):
     """When a group may be frozen again (claim 18; Table 2, row II)."""
 
@@ -184,6 +195,7 @@ class MirrorRecord:
     schedule: str = ""
     rpo_ms: int = 0
     window: str = ""
+    origin: Origin = Origin.GROUP
 
     def replica_of(self, volume: str) -> str:
         """What a volume is called at the replica."""
@@ -208,6 +220,8 @@ class StandingRecord:
     """A serialised set of 4 KiB blocks."""
     lacking_all: bool = False
     """What it lacks is not known: only a whole copy helps."""
+    base: str = ""
+    """Of a volume that is mirrored on: the base here that the committed generation was over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from control.chunk_size import DEFAULT_CHUNK
 from control.conductor import Conductor
-from control.copying import generation_message
 from control.events import Event
+from control.frozen import generation_message
 from control.live_trace import trace_word
 from control.mirror import MirrorWorker
 from control.outlook import cycle_forecast, forecast_message, pattern_message, room_message

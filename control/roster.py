@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from control.blocks import BlockSet
+from control.cascade import CascadeGroup
 from control.conductor import Conductor
 from control.context import Context
 from control.group import Group
 from control.hooks import check_hooks, hooks_of
+from control.keeping import LayerKeeper
 from control.mirror import MirrorWorker
-from control.records import GroupRecord, MirrorRecord, MirrorState, Policy
+from control.mirrored import MirroredGroup
+from control.onward import Onward
+from control.records import GroupRecord, MirrorRecord, MirrorState, Origin, Policy
+from control.replica.store import ReplicaStore
 from control.timing import timing_of
 from control.volume import Volume
 from dm_tables.errors import Exists, NotFound, Precondition, Usage
@@ -38,6 +43,7 @@ class Roster:
         self._lock = threading.RLock()
         self._conductors: dict[str, Conductor] = {}
         self._workers: dict[str, MirrorWorker] = {}
+        self._onward: Onward | None = None
 
     # Coming and going.
 
@@ -47,16 +53,40 @@ class Roster:
             for record in self.context.journal.groups():
                 self._start_group(record.name)
             for mirror in self.context.journal.mirrors():
-                self._start_worker(mirror)
+                if mirror.origin is Origin.GROUP:
+                    self._start_worker(mirror)
+
+    def mirror_on(self, replicas: ReplicaStore) -> None:
+        """Start the mirrors that bring replicas of this host on to others."""
+        with self._lock:
+            onward = self._onward = Onward(replicas, self.context.config)
+            replicas.keeper = LayerKeeper(self.context, replicas, onward.shortage, self._cascades)
+            for mirror in self.context.journal.mirrors():
+                if mirror.origin is not Origin.GROUP:
+                    self._start_worker(mirror)
+
+    def committed_here(self) -> None:
+        """The replicas have something new: what brings them on looks again."""
+        for worker in self._cascades():
+            worker.look()
+
+    def end_mirroring_on(self) -> None:
+        """End the mirrors of replicas: the store is about to be closed.
+
+        What they lack is remembered to the last.
+        """
+        with self._lock:
+            self._onward = None
+        end_all(self._cascades())
+
+    def _cascades(self) -> list[MirrorWorker]:
+        """The workers of mirrors of replicas."""
+        workers = list(self._workers.values())
+        return [worker for worker in workers if isinstance(worker.group, CascadeGroup)]
 
     def stop(self) -> None:
         """End all threads; devices and heads stay."""
-        threads: list[MirrorWorker | Conductor] = [*self.workers(), *self._conductors.values()]
-        for thread in threads:
-            thread.stop()
-        for thread in threads:
-            if thread.is_alive():
-                thread.join(10)
+        end_all([*self.workers(), *self._conductors.values()])
 
     def at_work(self) -> bool:
         """Whether every thread that must run does."""
@@ -71,17 +101,33 @@ class Roster:
         return conductor
 
     def _start_worker(self, record: MirrorRecord) -> MirrorWorker:
-        conductor = self._conductors[record.group_name]
+        group = self._group_of(record)
 
         def committed() -> None:
-            self._wake_merger()
-            conductor.wake()
+            if isinstance(group, CascadeGroup):
+                group.settle()
+            else:
+                self._wake_merger()
+            self._wake(worker)
 
-        worker = MirrorWorker(record.name, conductor.group, self.context, committed)
+        worker = MirrorWorker(record.name, group, self.context, committed)
         self._workers[record.name] = worker
         worker.start()
-        conductor.wake()
+        self._wake(worker)
         return worker
+
+    def _group_of(self, record: MirrorRecord) -> MirroredGroup:
+        """What a mirror brings to its peer. :raises NotFound: it is not here."""
+        if record.origin is Origin.GROUP:
+            return self.conductor(record.group_name).group
+        if self._onward is None:
+            raise NotFound(f"no replicas are kept here, and none is called {record.group_name}")
+        return self._onward.group(record)
+
+    def _wake(self, worker: MirrorWorker) -> None:
+        """Let the group's conductor look again, if it is frozen here."""
+        if not isinstance(worker.group, CascadeGroup):
+            self.conductor(worker.group.name).wake()
 
     # Groups.
 
@@ -239,7 +285,7 @@ class Roster:
 
     def _let_go(self, group: str, volumes: Iterable[str]) -> None:
         journal = self.context.journal
-        mirrors = [mirror.name for mirror in journal.mirrors() if mirror.group_name == group]
+        mirrors = [mirror.name for mirror in journal.mirrors_of(group)]
         for name in volumes:
             journal.save_group(GroupRecord(name, implicit=True))
             journal.set_member(name, name)
@@ -253,6 +299,16 @@ class Roster:
 
     # Mirrors.
 
+    def origin_of(self, volume: str, group: str) -> Origin:
+        """What a mirror of one of the two is a mirror of; this host's own volumes come first.
+
+        What is not here at all counts as one of those.
+        """
+        own = self.context.journal
+        if self._onward is None or own.volume(volume) is not None or own.group(group) is not None:
+            return Origin.GROUP
+        return self._onward.origin_of(volume, group) or Origin.GROUP
+
     def workers(self) -> list[MirrorWorker]:
         """Every mirror's worker, by name."""
         with self._lock:
@@ -260,7 +316,12 @@ class Roster:
 
     def workers_in(self, group: str) -> list[MirrorWorker]:
         """The workers of a group's mirrors."""
-        return [worker for worker in self.workers() if worker.group.name == group]
+        conductor = self._conductors.get(group)
+        return [
+            worker
+            for worker in self.workers()
+            if conductor is not None and worker.group is conductor.group
+        ]
 
     def workers_of(self, volume: str) -> list[MirrorWorker]:
         """The workers of the mirrors of a volume's group."""
@@ -285,7 +346,9 @@ class Roster:
         with self._lock:
             if record.name in self._workers:
                 raise Exists(f"there is already a mirror {record.name}", "see frazil mirror list")
-            group = self.conductor(record.group_name).group
+            group = self._group_of(record)
+            if isinstance(group, CascadeGroup):
+                group.check()
             names = {record.replica_of(volume.name) for volume in group.volumes}
             if len(names) < len(group.volumes):
                 raise Usage(
@@ -334,7 +397,7 @@ class Roster:
             worker.interrupt()
         else:
             worker.wake()
-        self.conductor(worker.group.name).wake()
+        self._wake(worker)
         return worker
 
     def start_mirror(self, name: str, *, whole: bool) -> MirrorWorker:
@@ -350,7 +413,7 @@ class Roster:
         """Start a cycle of a mirror now. :return: the number its generation has at least."""
         worker = self.worker(name)
         number = worker.ask()
-        self.conductor(worker.group.name).wake()
+        self._wake(worker)
         return number
 
     def change_mirror(self, name: str, **fields: Any) -> MirrorWorker:
@@ -365,7 +428,7 @@ class Roster:
         if "peer" in fields or "window" in fields:
             worker.interrupt()
         worker.wake()
-        self.conductor(worker.group.name).wake()
+        self._wake(worker)
         return worker
 
     def repair(self, name: str, volume: str, blocks: BlockSet) -> None:
@@ -374,7 +437,7 @@ class Roster:
         with worker.quiet():
             worker.comparisons.lack(volume, blocks)
         worker.wake()
-        self.conductor(worker.group.name).wake()
+        self._wake(worker)
 
     def remove_mirror(self, name: str) -> None:
         """End a mirror and forget it; the replica keeps what it has."""
@@ -386,7 +449,18 @@ class Roster:
             self._workers.pop(name, None)
         self.context.events.add("info", name, "removed", "the replica keeps what it has")
         self._wake_merger()
-        self.conductor(worker.group.name).wake()
+        if isinstance(worker.group, CascadeGroup):
+            worker.group.settle()
+        self._wake(worker)
+
+
+def end_all(threads: Sequence[MirrorWorker | Conductor]) -> None:
+    """Stop threads, and wait for them."""
+    for thread in threads:
+        thread.stop()
+    for thread in threads:
+        if thread.is_alive():
+            thread.join(10)
 
 
 def check_settings(record: GroupRecord) -> None:

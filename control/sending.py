@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from control.context import Context
 from control.copying import Copier, CopyProgress, CopyResult
 from control.limiter import RateLimiter
+from control.mirrored import Frozen, MirroredVolume
 from control.records import CycleKind, GenerationRecord, MirrorRecord, StandingRecord
-from control.volume import Volume
 from control.wire.channel import connect
 from control.wire.send import commit
 from dm_tables.errors import FrazilError
@@ -21,13 +21,13 @@ from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
 STREAMS = 4
 """Volumes that are copied side by side (claim 6)."""
 
-Member = tuple[Volume, GenerationRecord]
+Member = tuple[MirroredVolume, GenerationRecord]
 
 
 class InstantCopy:
     """Copies the generations of an instant, and makes them the replica's newest in one step.
 
-    May be run again for the same instant, and goes on where it was.
+    A context, which holds their images. What it did may be done again, and goes on where it was.
 
     :param members: volumes, and what of them was frozen at the instant.
     """
@@ -44,18 +44,32 @@ class InstantCopy:
         self._context = context
         self._mirror = mirror
         self._members = members
-        self._copiers = [
-            Copier(
-                context,
-                volume,
-                mirror,
-                generation,
-                limiter=limiter,
-                cancel=cancel,
-                staged=len(members) > 1,
-            )
-            for volume, generation in members
-        ]
+        self._limiter = limiter
+        self._cancel = cancel
+        self._held = ExitStack()
+        self._copiers: list[Copier] = []
+
+    def __enter__(self) -> InstantCopy:
+        """:raises FrazilError: an image is not there any more; none is held."""
+        with ExitStack() as stack:
+            for volume, generation in self._members:
+                frozen = stack.enter_context(volume.frozen(generation))
+                self._copiers.append(self._copier(frozen))
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def _copier(self, frozen: Frozen) -> Copier:
+        return Copier(
+            self._context,
+            frozen,
+            self._mirror,
+            limiter=self._limiter,
+            cancel=self._cancel,
+            staged=len(self._members) > 1,
+        )
 
     @property
     def kind(self) -> CycleKind:
@@ -81,13 +95,10 @@ class InstantCopy:
         :raises FrazilError: the first that went wrong; what is durable there stays.
         """
         began = time.monotonic()
-        with ExitStack() as held:
-            for volume, generation in self._members:
-                held.enter_context(volume.hold(generation.layer))
-            results = self._copy(note)
-            if len(self._members) > 1:
-                self._commit()
-            self._write_down()
+        results = self._copy(note)
+        if len(self._members) > 1:
+            self._commit()
+        self._write_down()
         return CopyResult(
             chunks=sum(result.chunks for result in results),
             changed_bytes=sum(result.changed_bytes for result in results),
@@ -117,15 +128,17 @@ class InstantCopy:
         """The replica has the generations: they are the base of the next deltas."""
         journal = self._context.journal
         with journal.transaction():
-            for volume, generation in self._members:
+            for copier in self._copiers:
+                frozen, made = copier.frozen, copier.frozen.generation
                 journal.save_standing(
                     StandingRecord(
                         self._mirror.name,
-                        volume.name,
-                        generation.uuid,
-                        generation.number,
-                        generation.layer,
-                        generation.frozen_at or 0.0,
+                        frozen.volume,
+                        made.uuid,
+                        made.number,
+                        made.layer,
+                        made.frozen_at or 0.0,
+                        base=frozen.base,
                     )
                 )
 
@@ -156,7 +169,8 @@ class Joiner(threading.Thread):
         """Copy once."""
         with self._copying:
             try:
-                self.copy.run()
+                with self.copy:
+                    self.copy.run()
             except FrazilError as error:
                 self._ended(error)
                 return

@@ -11,6 +11,7 @@ from control.context import Context
 from control.pool.sizing import full_room
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeRecord
 from control.stack import StackDevices
+from control.store.direct import DirectFile
 from control.store.reader import StoreReader
 from dm_tables.device import Device
 from dm_tables.errors import Precondition
@@ -53,6 +54,11 @@ class Stacked:
         return record
 
     @property
+    def size(self) -> Bytes:
+        """In bytes."""
+        return self.record.size
+
+    @property
     def layers(self) -> list[LayerRecord]:
         """The auxiliary volumes in the stack, lowest first, without merged ones."""
         records = self.context.journal.layers(self.name)
@@ -87,6 +93,10 @@ class Stacked:
     def image(self, generation: GenerationRecord) -> Device:
         """The device that shows a generation: unchanging as long as it is held or newest."""
         return self.stack.layer(generation.layer)
+
+    def open_image(self, generation: GenerationRecord) -> DirectFile:
+        """A generation's image, to be read."""
+        return DirectFile(self.image(generation))
 
     def reader(self, layer: LayerRecord) -> StoreReader:
         """The exception store of a layer; the caller closes it."""

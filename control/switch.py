@@ -12,7 +12,7 @@ from control.demote import Demoter
 from control.host import Host
 from control.mirror import MirrorWorker
 from control.promote import Promoter, WayBack
-from control.records import MirrorRecord, MirrorState
+from control.records import MirrorRecord, MirrorState, Origin
 from control.replica.side import ReplicaSide
 from control.wire.channel import connect, stays_here
 from control.wire.peers import peer_error
@@ -69,8 +69,14 @@ class Roles:
             raise Precondition(
                 f"mirror {mirror} is {record.state}", f"frazil mirror start {mirror}"
             )
+        if record.origin is not Origin.GROUP:
+            raise Precondition(
+                f"mirror {mirror} brings a replica on: this host is no source of it",
+                "switch roles where its source is",
+            )
+        group = self._host.roster.conductor(record.group_name).group
         with self._turning:
-            for volume in worker.group.volumes:
+            for volume in group.volumes:
                 volume.check_idle()
             say("the last cycle")
             self._sync(worker)

@@ -8,9 +8,9 @@ from functools import lru_cache
 
 from control.context import Context
 from control.forecast import throughput
-from control.group import Group
 from control.hours import Hours, parse_hours
 from control.local_time import local_datetime
+from control.mirrored import MirroredGroup
 from control.pace import CYCLES, Pace, PaceKind, due_in, expected_cycle, missed_target, parse_pace
 from control.records import MirrorRecord, MirrorState, StandingRecord
 from control.units_text import exact_duration, human_duration
@@ -52,7 +52,7 @@ def _timing(
 class MirrorTiming:
     """When one mirror is due, by its settings and what it did of late."""
 
-    def __init__(self, mirror: str, group: Group, context: Context) -> None:
+    def __init__(self, mirror: str, group: MirroredGroup, context: Context) -> None:
         self._mirror = mirror
         self._group = group
         self._context = context

@@ -17,10 +17,10 @@ import grpc
 from control.blocks import BLOCK, BlockSet, Extent
 from control.context import Context
 from control.limiter import Interrupted, RateLimiter
+from control.mirrored import MirroredVolume, Readable
 from control.records import GenerationRecord, MirrorRecord
-from control.store.direct import DirectFile, aligned_buffer, is_zero
+from control.store.direct import aligned_buffer, is_zero
 from control.verify_position import Position
-from control.volume import Volume
 from control.wire.channel import connect
 from control.wire.errors import DataLoss
 from control.wire.frames import CHECKSUM_BYTES, checksum
@@ -72,7 +72,7 @@ def repair_blocks(verification: Verification) -> BlockSet:
 
 
 def verify_generation(
-    volume: Volume,
+    volume: MirroredVolume,
     mirror: MirrorRecord,
     context: Context,
     generation: GenerationRecord,
@@ -105,13 +105,13 @@ def verify_generation(
     begin = Position.parse(load()) if load is not None else None
     with (
         connect(mirror.peer, context.config.tls, mirror.plaintext) as channel,
-        DirectFile(volume.image(generation)) as image,
+        volume.open_image(generation) as image,
     ):
         comparison = Comparison(
             replica_pb2_grpc.ReplicaStub(channel),
             image,
             # A volume that has grown since is compared as far as the generation goes.
-            Bytes(min(volume.record.size, image.size())),
+            Bytes(min(volume.size, image.size())),
             replica=mirror.replica_of(volume.name),
             generation=generation.uuid,
             block=Bytes(block_bytes or DEFAULT_BLOCK),
@@ -134,7 +134,7 @@ class Comparison:
     def __init__(
         self,
         stub: replica_pb2_grpc.ReplicaStub,
-        image: DirectFile,
+        image: Readable,
         size: Bytes,
         *,
         replica: str,
@@ -244,7 +244,7 @@ class Comparison:
                         # The replica's image goes on behind the end of this one.
                         return
                     self._limiter.take(len(view))
-                    self._image.read_into(view, at)
+                    self._image.read_into(view, Bytes(at))
                     yield at, len(view), _is_same(view, part.digests, index)
                     at += len(view)
         finally:

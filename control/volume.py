@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from control import cycle, fence
 from control.blocks import BlockSet
 from control.chunk_size import CYCLES, Choice, choose
 from control.forecast import expected_room
+from control.frozen import FrozenVolume
 from control.limiter import RateLimiter
 from control.merge import merge
 from control.mounts import mountpoints_of
@@ -263,6 +265,12 @@ class Volume(Stacked):
             raise Precondition(f"volume {self.name}: no generation {layer.sequence} is journaled")
         return generation
 
+    @contextmanager
+    def frozen(self, generation: GenerationRecord) -> Iterator[FrozenVolume]:
+        """A generation for a copy, its image held as long as the context lasts."""
+        with self.hold(generation.layer):
+            yield FrozenVolume(self, generation)
+
     # Merging.
 
     def next_merge(self, spare: Collection[str] = ()) -> LayerRecord | None:
@@ -271,14 +279,9 @@ class Volume(Stacked):
         :param spare: mirrors for which nothing is kept.
         """
         held = self.held_layers()
-        journal = self.context.journal
-        group = journal.group_of(self.name)
-        standings = [
-            journal.standing(mirror.name, self.name)
-            for mirror in journal.mirrors()
-            if mirror.group_name == group and mirror.name not in spare
-        ]
-        return cycle.mergeable(self.layers, standings, held)
+        standings = self.context.journal.standings_of(self.name)
+        kept = [standing for standing in standings if standing.mirror not in spare]
+        return cycle.mergeable(self.layers, kept, held)
 
     def merge_lowest(
         self,
@@ -365,17 +368,13 @@ class Volume(Stacked):
     def remember(self, layer: LayerRecord) -> None:
         """Write down, for each mirror that lacks it, what a layer about to be merged changed."""
         journal = self.context.journal
-        standings = journal.standings(volume=self.name)
+        standings = journal.standings_of(self.name)
         lacking = [standing for standing in standings if cycle.lacks(standing, layer)]
         if not lacking:
             return
         traced = self.context.tracing.blocks_of(layer)
         with self.reader(layer) as store:
-            changed = needed_blocks(store, traced)
-        for standing in lacking:
-            total = BlockSet(standing.lacking)
-            total.update(changed)
-            journal.change_standing(standing.mirror, self.name, lacking=total.serialise())
+            journal.add_lacking(lacking, needed_blocks(store, traced))
 
     # Growing.
 
@@ -387,15 +386,12 @@ class Volume(Stacked):
         under its writers.
         """
         journal, old = self.context.journal, self.record.size
-        size = size_of(spans)
+        size, new = size_of(spans), BlockSet()
+        new.add(old, size - old)
         with self.tables:
             with journal.transaction():
-                for standing in journal.standings(volume=self.name):
-                    if standing.committed_uuid:
-                        lacking = BlockSet(standing.lacking)
-                        lacking.add(old, size - old)
-                        changed = lacking.serialise()
-                        journal.change_standing(standing.mirror, self.name, lacking=changed)
+                standings = journal.standings_of(self.name)
+                journal.add_lacking([one for one in standings if one.committed_uuid], new)
                 journal.set_spans(self.name, spans, size)
             self.stack.spans = spans
             self._assemble(head=False)
@@ -406,7 +402,7 @@ class Volume(Stacked):
         """:raises Precondition: the head is open, or a mirror still uses the volume."""
         journal = self.context.journal
         group = journal.group_of(self.name)
-        mirrors = [mirror.name for mirror in journal.mirrors() if mirror.group_name == group]
+        mirrors = [mirror.name for mirror in journal.mirrors_of(group)]
         if mirrors:
             raise Precondition(
                 f"volume {self.name} is mirrored by {', '.join(mirrors)}",

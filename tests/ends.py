@@ -13,6 +13,7 @@ from control.blocks import BLOCK, BlockSet
 from control.config import Config
 from control.records import GenerationRecord, MirrorRecord, MirrorState
 from control.replica.server import PeerServer
+from control.store.direct import DirectFile
 from control.verify import Verification, verify_generation
 from control.verify_position import KeptTexts
 from control.wire.deltas import ImageDelta
@@ -78,8 +79,8 @@ class Ends:
     def verify(self, number: int = 1, *, resume: bool = False, **options: Any) -> Verification:
         volume = SimpleNamespace(
             name="data",
-            image=lambda record: self.image(record.number),
-            record=SimpleNamespace(size=Bytes(SIZE)),
+            open_image=lambda record: DirectFile(self.image(record.number)),
+            size=Bytes(SIZE),
         )
         mirror = MirrorRecord(
             "m", "data", self.peer, "data", MirrorState.RUNNING, 0, 0, False, True, False

@@ -107,6 +107,9 @@ def create(session: Session, /, name: str, **given: Any) -> None:
     The first cycle copies everything without its holes and zeroes; each later one what changed.
     The peer's configuration must allow this host to write the replicas. Without an interval, a
     schedule, an RPO or --on-demand a cycle follows the last at once.
+
+    VOLUME may also be a replica that this host keeps, and GROUP one whose volumes are committed
+    here together: what their source commits here is then mirrored on, without a freeze.
     """
     request = pb.CreateMirrorRequest(
         name=name,

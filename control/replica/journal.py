@@ -210,6 +210,20 @@ class ReplicaJournal:
         sql = "SELECT volume FROM generations WHERE group_name = ? AND uuid = ? ORDER BY volume"
         return [row["volume"] for row in self._db.rows(sql, group, uuid)]
 
+    def newest_of(self, group: str) -> str:
+        """The UUID of what was committed last as a generation of a group; empty: nothing was."""
+        sql = "SELECT uuid FROM generations WHERE group_name = ? ORDER BY number DESC LIMIT 1"
+        rows = self._db.rows(sql, group)
+        return str(rows[0]["uuid"]) if rows else ""
+
+    def identities(self, group: str) -> list[str]:
+        """Who commits volumes as a group of this name."""
+        sql = (
+            "SELECT DISTINCT identity FROM volumes JOIN generations ON volume = name"
+            " WHERE group_name = ? ORDER BY identity"
+        )
+        return [str(row["identity"]) for row in self._db.rows(sql, group)]
+
     # What is coming in.
 
     def incoming(self, volume: str) -> IncomingRecord | None:

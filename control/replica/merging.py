@@ -143,6 +143,7 @@ class ReplicaMerger(threading.Thread):
 
     def merge_next(self) -> bool:
         """Merge or squash, if there is what may be. :return: whether there may be more."""
+        self._store.keeper.relieve()
         now = time.monotonic()
         failed = {name for name, at in self._retry_at.items() if at > now}
         with self._store.lock:

@@ -73,6 +73,7 @@ class ReplicaSide:
         self._context = context
         self._server: PeerServer | None = None
         self.take_over: TakeOver = _nobody
+        self.on_commit: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Let go of devices that are gone, and go on merging."""
@@ -127,6 +128,7 @@ class ReplicaSide:
             self._context.events.add(
                 "info", name, "received", f"generation {number} is committed here"
             )
+        self.on_commit()
 
     def _merge_failed(self, name: str, error: Exception) -> None:
         kind = error.name if isinstance(error, FrazilError) else type(error).__name__
@@ -192,7 +194,7 @@ class ReplicaSide:
         :raises ReplicaBusy: a copy comes in, or did not end in time.
         """
         claim = self._claims.claim(name, lambda: None) if end_copy else self._claims.unwritten(name)
-        with claim, self.merger.leaving_alone(name):
+        with self.store.keeper.quiet(name), claim, self.merger.leaving_alone(name):
             given = hand_over(self.store, name)
         number = given.history[0].generation.number
         self._context.events.add("info", name, "handed-over", f"a source from generation {number}")
@@ -239,6 +241,7 @@ class ReplicaSide:
         :raises ReplicaBusy: the copy did not end in time.
         """
         self.store.check_removable(name)
+        self.store.keeper.check_unused(name)
         with self._claims.claim(name, lambda: None):
             self.store.remove(name)
         self._context.events.add("info", name, "replica-removed", "its bytes are gone")

@@ -21,6 +21,7 @@ from control.replica.admission import Standing, Wanted, check_not_promoted
 from control.replica.database import Database
 from control.replica.holds import Holds
 from control.replica.journal import ReplicaJournal
+from control.replica.keeper import Keeper, Nobody
 from control.replica.records import (
     ROLE_PROMOTED,
     ROLE_REPLICA,
@@ -76,6 +77,7 @@ class ReplicaStore:
         self.changes = 0
         self.retention = retention or Retention()
         self._clock = clock
+        self.keeper: Keeper = Nobody()
         self._holds = Holds(self.journal)
         self.collect()
 
@@ -378,6 +380,8 @@ class ReplicaStore:
         with self.lock:
             if not self._holds.allow_merge(volume, layer):
                 return False
+            if not self.keeper.may_go(volume, layer):
+                return False
             if not layer.merging:
                 self.journal.save_layer(replace(layer, merging=True))
         return True
@@ -389,6 +393,8 @@ class ReplicaStore:
         """
         with self.lock, self.journal.transaction():
             if not self._holds.allow_letting_go(volume):
+                return False
+            if not self.keeper.may_go(volume, layer):
                 return False
             if not self.journal.remove_layer(layer):
                 return False

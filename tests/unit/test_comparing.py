@@ -29,6 +29,7 @@ from control.roster import Roster
 from control.scrub_plan import Scrub
 from control.scrubs import Scrubs, scrubber_of
 from control.spans import Span
+from control.store.direct import DirectFile
 from control.units_text import Seconds
 from control.verify_position import KeptTexts
 from dm_tables.errors import Precondition, Unavailable
@@ -68,7 +69,8 @@ class Source:
             name="data",
             record=self.record,
             images=lambda: self.there,
-            image=lambda record: ends.image(record.number),
+            size=self.record.size,
+            open_image=lambda record: DirectFile(ends.image(record.number)),
             hold=self.hold,
         )
         self.volume: Any = volume

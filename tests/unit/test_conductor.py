@@ -16,11 +16,12 @@ from control.conductor import Conductor
 from control.config import Config, StateSection
 from control.cycle import Readiness
 from control.events import Events
-from control.group import Group, Instant
+from control.group import Group
 from control.hooks import HookFailed
 from control.hooks_pending import Pending, note
 from control.journal import Journal
 from control.mirror import MirrorWorker
+from control.mirrored import Instant
 from control.records import GenerationRecord, GroupRecord, MirrorRecord, MirrorState
 from dm_tables.errors import Unavailable
 

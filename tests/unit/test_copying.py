@@ -16,6 +16,7 @@ import pytest
 from control.blocks import BLOCK, BlockSet
 from control.config import Config
 from control.copying import Copier, CopyResult
+from control.frozen import FrozenVolume
 from control.journal import Journal
 from control.limiter import RateLimiter
 from control.needed import needed_blocks
@@ -32,6 +33,7 @@ from control.records import (
 )
 from control.replica.server import PeerServer
 from control.spans import Span
+from control.store.direct import DirectFile
 from control.store.reader import StoreReader
 from control.wire.blocks import layer_delta
 from control.wire.errors import BadStream
@@ -103,16 +105,15 @@ class Source:
             stack=SimpleNamespace(
                 spans=self.record.spans, layer=lambda number: self.image(number + 1)
             ),
-            below=lambda sequence: sequence - 1,
-            image=self.image,
+            open_image=lambda found: DirectFile(self.image(found)),
             reader=self.reader,
             hold=self.hold,
+            context=context,
         )
         copier = Copier(
             cast(Any, context),
-            cast(Any, volume),
+            FrozenVolume(cast(Any, volume), self.generations[generation - 1]),
             mirror,
-            self.generations[generation - 1],
             limiter=RateLimiter(0),
             cancel=threading.Event(),
         )

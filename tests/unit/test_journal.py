@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from control.journal import KEPT_GENERATIONS, Journal, JournalDamaged, JournalTooNew
+from control.blocks import BlockSet
+from control.journal import KEPT_GENERATIONS, Journal
+from control.journal_file import JournalDamaged, JournalTooNew
 from control.journal_schema import SCHEMA, SCHEMA_VERSION, TRACES
 from control.records import (
     CycleKind,
@@ -19,6 +21,7 @@ from control.records import (
     LayerState,
     MirrorRecord,
     MirrorState,
+    Origin,
     Policy,
     StandingRecord,
     TraceRecord,
@@ -222,6 +225,33 @@ def test_a_mirror_of_version_2_keeps_what_its_replica_has(path: Path) -> None:
     assert journal.members("data") == ["data"]
     journal.remove_mirror("m")
     assert journal.standings() == []
+
+
+def test_a_mirror_of_a_replica_needs_no_volume_here(path: Path) -> None:
+    journal = Journal(path)
+    onward = dataclasses.replace(MIRROR, name="on", origin=Origin.REPLICA)
+    standing = StandingRecord("on", "data", "g4", 4, 4, 1.5, base="data.base1")
+    journal.save_mirror(onward)
+    journal.save_standing(standing)
+    journal.add_volume(VOLUME)
+    journal.save_mirror(MIRROR)
+    assert journal.mirrors_of("data") == [MIRROR]
+    assert journal.standings_of("data") == [StandingRecord("m", "data")]
+    journal.remove_mirror("m")
+    journal.remove_volume("data")
+    assert (journal.mirrors(), journal.standings()) == ([onward], [standing])
+    journal.remove_mirror("on")
+    assert journal.standings() == []
+
+
+def test_lacking_blocks_add_up(path: Path) -> None:
+    journal = Journal(path)
+    journal.save_mirror(MIRROR)
+    for number in (3, 5, 3):
+        blocks = BlockSet()
+        blocks.add_blocks([number])
+        journal.add_lacking([journal.standing("m", "data")], blocks)
+    assert list(BlockSet(journal.standing("m", "data").lacking)) == [3, 5]
 
 
 def test_a_layer_takes_its_trace_along(path: Path) -> None:

@@ -15,6 +15,7 @@ from control.blocks import BLOCK, BlockSet
 from control.config import Config
 from control.context import Context
 from control.copying import Copier
+from control.frozen import FrozenVolume
 from control.image import StackImage
 from control.limiter import RateLimiter
 from control.merge import merge
@@ -30,6 +31,7 @@ from control.records import (
     VolumeState,
 )
 from control.spans import Span
+from control.store.direct import DirectFile
 from control.store.reader import StoreReader
 from control.volume import Volume
 from control.wire.deltas import Delta
@@ -66,6 +68,7 @@ class Source:
             "data", "u", self.stack.spans, SIZE, Bytes(fixed), VolumeState.ACTIVE, 0
         )
         self.layers: list[LayerRecord] = []
+        self.context = UNTRACED
         for sequence, (chunk, numbers) in enumerate(LAYERS, 1):
             changes = {number: noise(chunk) for number in numbers}
             write_store(folder / f"data.{sequence}", changes, chunk, SIZE)
@@ -77,8 +80,8 @@ class Source:
         for number, image in enumerate(self.images, 1):
             (folder / f"image-{number}").write_bytes(image)
 
-    def image(self, generation: GenerationRecord) -> Path:
-        return self.folder / f"image-{generation.number}"
+    def open_image(self, generation: GenerationRecord) -> DirectFile:
+        return DirectFile(self.folder / f"image-{generation.number}")
 
     def reader(self, layer: LayerRecord) -> StoreReader:
         return StoreReader(self.folder / layer.object_name, SIZE, layer.chunk)
@@ -93,9 +96,8 @@ class Source:
         journal = SimpleNamespace(standing=lambda _mirror, _volume: standing)
         copier = Copier(
             cast(Context, SimpleNamespace(**vars(UNTRACED), journal=journal)),
-            cast(Volume, self),
+            FrozenVolume(cast(Volume, self), generation),
             mirror,
-            generation,
             limiter=RateLimiter(),
             cancel=threading.Event(),
         )
