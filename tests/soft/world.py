@@ -347,18 +347,21 @@ class World:
             self.roster.set_mirror_state(mirror, MirrorState.RUNNING)
         for _ in range(2):
             self._all_copy()
-            self.conduct()
-            self._all_copy()
+            self._all_merge()
             self.freeze()
         self._all_copy()
         self.check()
+        newest = self.roster.conductor(GROUP).group.newest()
         for mirror in self.mirrors:
-            newest = self.roster.conductor(GROUP).group.newest()
             replica = self.replica_of(mirror)
             for volume in self.members():
                 arrived = newest is not None and replica.newest(volume) == newest.uuid
                 demand(arrived, f"{volume} does not arrive at {replica.directory.name}")
         self._all_merge()
+        for volume in self.models:
+            there = self.source.volume(volume).layers
+            mirrored = self.mirrors and volume in self.members()
+            demand(len(there) <= 1 or not mirrored, f"{volume} keeps {len(there)} layers")
         self.check()
 
     def _all_copy(self) -> None:
@@ -371,10 +374,6 @@ class World:
         for volume in self.models:
             while self.merge(volume):
                 pass
-            there = self.source.volume(volume).layers
-            mirrored = self.mirrors and volume in self.members()
-            if mirrored or not self.mirrors:
-                demand(len(there) <= 1, f"{volume} keeps {len(there)} layers")
         for replica in self.replicas.values():
             while replica.merge():
                 pass
