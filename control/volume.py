@@ -58,12 +58,13 @@ class Volume(Stacked):
             prepared = self._prepared
             if prepared is not None and booting:
                 self._settle_at_boot(prepared)
+            elif prepared is not None:
+                # First: it may have been journaled, and not even allocated.
+                self.settle_freeze(prepared)
             removing = self.record.state is VolumeState.REMOVING
             refused = None if removing else self._refusal()
             wanted = not removing and refused is None
             self._assemble(head=wanted)
-            if prepared is not None and not booting:
-                self.settle_freeze(prepared)
             self.drop_squashed()
             self.watch_live()
             if self.record.state is VolumeState.CREATING:

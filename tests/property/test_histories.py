@@ -6,11 +6,21 @@ Everything that frazil decides and moves is real; only device-mapper is a model 
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Iterator
 
-from hypothesis import HealthCheck, Phase, settings
+import pytest
+from hypothesis import HealthCheck, settings
 
+from control.mirror import WAITING_LAYERS_AT_MOST
+from control.records import Policy
 from tests.soft.histories import Histories
+from tests.soft.world import GROUP
+
+FREEZE_EFFECTS = 40
+COPY_EFFECTS = 30
+"""More than there are: the last ones live."""
 
 Histories.TestCase.settings = settings(
     max_examples=int(os.environ.get("FRAZIL_HISTORIES", "25")),
@@ -20,4 +30,71 @@ Histories.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestHistories = Histories.TestCase
-_ = Phase
+
+
+@pytest.fixture
+def told() -> Iterator[Histories]:
+    """Two volumes in a group, one mirror, one generation there."""
+    made = Histories()
+    made.begin(members=2, keep=0, policy=Policy.LOCKSTEP, two=False)
+    made.world.freeze()
+    made.copy("m1")
+    yield made
+    made.teardown()
+
+
+def go_on(told: Histories) -> None:
+    """A cycle and a merge, in which nothing happens."""
+    told.right()
+    told.world.write("b", 4096 * 3, b"on" * 2048)
+    told.world.freeze()
+    told.copy("m1")
+    for volume in ("a", "b"):
+        while told.world.merge(volume):
+            pass
+    told.right()
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_daemon_that_dies_anywhere_in_a_freeze_goes_on(told: Histories, power: bool) -> None:
+    """Journaled, allocated, or already on the stack: the kernel and the stores tell which."""
+    for effects in range(FREEZE_EFFECTS):
+        told.world.write("a", 4096 * (effects % 60), bytes([effects + 1]) * 4096)
+        told.freeze(chunk=4, dies=effects, power=power)
+        go_on(told)
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_daemon_that_dies_anywhere_in_a_copy_or_merge_goes_on(
+    told: Histories, power: bool
+) -> None:
+    """At the commit too, and before it is written down here."""
+    nothing = ("cut", "c", 9)
+    for effects in range(COPY_EFFECTS):
+        told.world.write("a", 4096 * effects, bytes([effects + 1]) * 4096)
+        told.world.freeze()
+        told.copy_badly("m1", nothing, dies=effects, power=power)
+        told.right()
+        told.copy("m1")
+        told.merge("a", dies=effects, power=power)
+        go_on(told)
+
+
+def test_a_replica_that_is_down_holds_nobody_back(told: Histories) -> None:
+    """Neither the freezes for the others, nor its own way back, however many layers it takes."""
+    told.world.source.journal.save_group(
+        dataclasses.replace(
+            told.world.roster.conductor(GROUP).group.record, policy=Policy.INDEPENDENT
+        )
+    )
+    told.world.add_mirror("m2", "r2")
+    told.direct("m1", "pause")
+    for cycle in range(12):
+        told.world.write("a", 4096 * cycle, b"up" * 2048)
+        assert told.world.conduct()
+        told.copy("m2")
+        told.right()
+    assert len(told.world.source.volume("a").layers) > WAITING_LAYERS_AT_MOST
+    told.direct("m1", "resume")
+    told.copy("m1")
+    told.settle()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from contextlib import suppress
 
 from hypothesis import strategies as st
@@ -45,6 +44,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self._chance = random.Random(0)
         self._begun = False
+        self._steps = 0
 
     @initialize(
         members=st.integers(1, 3),
@@ -229,7 +229,7 @@ class Histories(RuleBasedStateMachine):
 
     # What must be so.
 
-    @precondition(lambda self: self._begun)
+    @precondition(lambda self: self._steps > 15)
     @rule()
     def settle(self) -> None:
         """Once nothing fails any more, everything arrives."""
@@ -239,7 +239,5 @@ class Histories(RuleBasedStateMachine):
     def right(self) -> None:
         """Every head, every image and every replica is what the model says."""
         if self._begun:
+            self._steps += 1
             self.world.check()
-
-
-Step = Callable[[Histories], None]

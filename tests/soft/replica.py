@@ -67,10 +67,10 @@ class FaultyReceiver(Receiver):
         stream = requests if cut is None else islice(requests, cut)
         try:
             for reply in super().receive(identity, wanted, stream, interrupt, quota):
-                if reply.WhichOneof("message") in ("committed", "staged"):
-                    if wanted.volume in self.faults.answer:
-                        self.faults.answer.discard(wanted.volume)
-                        raise Broken("the connection broke before the answer")
+                last = reply.WhichOneof("message") in ("committed", "staged")
+                if last and wanted.volume in self.faults.answer:
+                    self.faults.answer.discard(wanted.volume)
+                    raise Broken("the connection broke before the answer")
                 yield reply
         except BadStream as error:
             if cut is None:

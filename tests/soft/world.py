@@ -433,4 +433,3 @@ class Deaths:
                 yield
         finally:
             mapper.effect = lambda: None
-
