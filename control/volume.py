@@ -306,6 +306,7 @@ class Volume(Stacked):
         between: Callable[[], None] = lambda: None,
     ) -> None:
         """Copy a layer's chunks into the spans, durably; no layer may lie between (claim 19)."""
+        self.context.journal.note_merging(self.uuid, layer.sequence)
         total = self.frozen_chunks(layer)
 
         def progress(done: int, _: Bytes) -> None:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from control.journal import Journal
 from control.mirror import WAITING_LAYERS_AT_MOST
 from control.records import Policy
 from tests.soft.histories import Histories
-from tests.soft.world import GROUP
+from tests.soft.world import GROUP, Wrong
 
 FREEZE_EFFECTS = 40
 COPY_EFFECTS = 30
+SACRIFICE_EFFECTS = 40
 """More than there are: the last ones live."""
 
 Histories.TestCase.settings = settings(
@@ -91,10 +94,41 @@ def test_a_replica_that_is_down_holds_nobody_back(told: Histories) -> None:
     told.direct("m1", "pause")
     for cycle in range(12):
         told.world.write("a", 4096 * cycle, b"up" * 2048)
-        assert told.world.conduct()
         told.copy("m2")
+        assert told.world.conduct()
         told.right()
     assert len(told.world.source.volume("a").layers) > WAITING_LAYERS_AT_MOST
     told.direct("m1", "resume")
     told.copy("m1")
+    told.settle()
+
+
+def test_an_instant_that_is_half_merged_over_is_given_up(told: Histories) -> None:
+    """A copy that was begun of it is not gone on with: it would bring a mixture."""
+    half_merged(told)
+
+
+def test_an_instant_that_is_half_merged_over_is_found(told: Histories) -> None:
+    """The negative control."""
+    with mock.patch.object(Journal, "merging", lambda journal, uuid: -1), pytest.raises(Wrong):
+        half_merged(told)
+
+
+def half_merged(told: Histories) -> None:
+    """A copy has begun when its layers are sacrificed, in which the daemon dies, again and again.
+
+    :raises Wrong: the replica's image, or one here, is not the generation's.
+    """
+    for place in range(0, 90, 10):
+        told.write("a", place, 40, "noise")
+    told.freeze(chunk=4, dies=None, power=False)
+    for place in range(5, 90, 10):
+        told.write("a", place, 40, "noise")
+    told.copy_badly("m1", ("cut", "a", 1), dies=None, power=False)
+    told.freeze(chunk=4, dies=None, power=False)
+    for effects in range(0, SACRIFICE_EFFECTS, 3):
+        told.sacrifice("a", "frozen", dies=effects, power=False)
+        told.right()
+        told.copy_badly("m1", ("cut", "a", 1), dies=None, power=False)
+        told.right()
     told.settle()

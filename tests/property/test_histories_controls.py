@@ -200,7 +200,7 @@ STORY: Steps = [
     *merged(),
     *writes(5, 30, 90),
     *frozen(8),
-    ("sacrifice", {"volume": "a", "how": "frozen"}),
+    ("sacrifice", {"volume": "a", "how": "frozen", "dies": None, "power": False}),
     *copied("m1", "m2"),
     ("restart", {"power": False}),
     *writes(50),

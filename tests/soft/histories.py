@@ -123,11 +123,16 @@ class Histories(RuleBasedStateMachine):
         with self.world.mortal(dies, power=power):
             self.world.merge(volume)
 
-    @rule(volume=volumes, how=st.sampled_from(["frozen", "moved", "folded", "untracked"]))
-    def sacrifice(self, volume: str, how: str) -> None:
+    @rule(
+        volume=volumes,
+        how=st.sampled_from(["frozen", "moved", "folded", "untracked"]),
+        dies=deaths,
+        power=st.booleans(),
+    )
+    def sacrifice(self, volume: str, how: str, dies: int | None, power: bool) -> None:
         """There is no room."""
         if self.world.source.volume(volume).layers:
-            self.world.sacrifice(volume, how)
+            self.world.sacrifice(volume, how, dies=dies, power=power)
 
     @rule(power=st.booleans())
     def restart(self, power: bool) -> None:

@@ -252,7 +252,9 @@ class World:
         if deaths.dead:
             self.restart(power=power or self.source.freezer.inside, killed=True)
 
-    def sacrifice(self, volume: str, how: str) -> None:
+    def sacrifice(
+        self, volume: str, how: str, *, dies: int | None = None, power: bool = False
+    ) -> None:
         """There is no room: see :class:`control.room.RoomKeeper`.
 
         :param how: ``frozen`` layers are merged before their time; ``moved`` the live one too,
@@ -265,7 +267,10 @@ class World:
             for mirror in self.mirrors:
                 self.allowed[self.replica_of(mirror).directory.name, volume] += 1
         try:
-            with mock.patch.object(RoomKeeper, "_has_room", lambda room, volume: how == "frozen"):
+            with (
+                mock.patch.object(RoomKeeper, "_has_room", lambda room, volume: how == "frozen"),
+                self.mortal(dies, power=power),
+            ):
                 room._sacrifice(self.source.volume(volume), overflown=how == "folded")
         finally:
             self.source.pool.limit = None
