@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from control.journal import Journal
-from control.mirror import WAITING_LAYERS_AT_MOST
 from control.records import Policy
+from control.timing import LAYERS_AT_MOST
 from tests.soft.histories import Histories
 from tests.soft.world import GROUP, Wrong
 
@@ -92,12 +92,13 @@ def test_a_replica_that_is_down_holds_nobody_back(told: Histories) -> None:
     )
     told.world.add_mirror("m2", "r2")
     told.direct("m1", "pause")
-    for cycle in range(12):
+    for cycle in range(LAYERS_AT_MOST + 4):
         told.world.write("a", 4096 * cycle, b"up" * 2048)
         told.copy("m2")
+        told.merge("a", dies=None, power=False)
+        told.merge("b", dies=None, power=False)
         assert told.world.conduct()
         told.right()
-    assert len(told.world.source.volume("a").layers) > WAITING_LAYERS_AT_MOST
     told.direct("m1", "resume")
     told.copy("m1")
     told.settle()

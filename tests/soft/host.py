@@ -27,6 +27,7 @@ from control.mirror import MirrorWorker
 from control.pool.files import FileObject, FilesPool
 from control.rates import Rates
 from control.room import RoomKeeper
+from control.scrubber import Scrubber
 from control.trace import Tracing
 from control.volume import Volume
 from dm_tables.device import Device
@@ -37,7 +38,7 @@ from tests.soft.kernel import SoftFreezer, SoftTracer
 from tests.soft.mapper import SoftMapper
 
 LOOPS = ("attach_loop", "find_loop", "detach_loop")
-STILL = (MirrorWorker, Conductor, Merger, RoomKeeper, Historian, Brake)
+STILL = (MirrorWorker, Conductor, Merger, RoomKeeper, Historian, Scrubber, Brake)
 
 
 def mapper_of(device: Any) -> SoftMapper:
