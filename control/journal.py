@@ -56,6 +56,14 @@ class Journal(JournalFile):
         """Note something of this host."""
         self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
 
+    def merging(self, volume_uuid: str) -> int:
+        """The layer that was last begun to be merged into a volume's spans; -1 for none."""
+        return int(self.note(f"merging {volume_uuid}") or -1)
+
+    def note_merging(self, volume_uuid: str, sequence: int) -> None:
+        """From now on the spans are a mixture, until the layer is merged."""
+        self.set_note(f"merging {volume_uuid}", str(sequence))
+
     # Volumes and their layers.
 
     def volumes(self) -> list[VolumeRecord]:
@@ -136,6 +144,11 @@ class Journal(JournalFile):
         :raises sqlite3.IntegrityError: it is mirrored; nothing was changed.
         """
         with self.transaction():
+            self._db.execute(
+                "DELETE FROM meta WHERE key = (SELECT 'merging ' || uuid FROM volumes"
+                " WHERE name = ?)",
+                (name,),
+            )
             self._db.execute("DELETE FROM volumes WHERE name = ?", (name,))
             self._db.execute(
                 "DELETE FROM standings WHERE volume = ? AND mirror IN"

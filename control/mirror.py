@@ -274,7 +274,9 @@ class MirrorWorker(threading.Thread):
             wait = min(self._look_in(record, idle=False) or FOREVER, longest)
             return self._until_close(record, wait)
         with self._copying, self._within_hours(record):
-            self._copy(self.record, instant)
+            # It may have been merged over before the lock was had.
+            if any(there.uuid == instant.uuid for there in self.group.instants()):
+                self._copy(self.record, instant)
         return 0.0
 
     def _rest(self, seconds: float) -> float:

@@ -82,8 +82,13 @@ class Stacked:
         return max(lower, default=self.record.bottom)
 
     def images(self) -> list[GenerationRecord]:
-        """The frozen instants whose image is there, newest first."""
-        devices = {self.record.bottom, *(layer.sequence for layer in self.layers)}
+        """The frozen instants whose image is there, newest first.
+
+        One that a layer above it is being merged into is none any more.
+        """
+        devices = {layer.sequence for layer in self.layers}
+        if not any(sequence <= self.context.journal.merging(self.uuid) for sequence in devices):
+            devices.add(self.record.bottom)
         return [
             generation
             for generation in self.context.journal.generations(self.name)

@@ -60,12 +60,13 @@ class Volume(Stacked):
             prepared = self._prepared
             if prepared is not None and booting:
                 self._settle_at_boot(prepared)
+            elif prepared is not None:
+                # First: it may have been journaled, and not even allocated.
+                self.settle_freeze(prepared)
             removing = self.record.state is VolumeState.REMOVING
             refused = None if removing else self._refusal()
             wanted = not removing and refused is None
             self._assemble(head=wanted)
-            if prepared is not None and not booting:
-                self.settle_freeze(prepared)
             self.drop_squashed()
             self.watch_live()
             if self.record.state is VolumeState.CREATING:
@@ -308,6 +309,7 @@ class Volume(Stacked):
         between: Callable[[], None] = lambda: None,
     ) -> None:
         """Copy a layer's chunks into the spans, durably; no layer may lie between (claim 19)."""
+        self.context.journal.note_merging(self.uuid, layer.sequence)
         total = self.frozen_chunks(layer)
 
         def progress(done: int, _: Bytes) -> None:
