@@ -16,6 +16,7 @@ from control.records import GenerationRecord, LayerRecord, Policy, StandingRecor
 from control.replica import merging
 from control.store.exceptions import Run
 from control.store.reader import StoreReader
+from control.wire import send
 from tests.soft.histories import Histories
 from tests.soft.kernel import SoftFreezer
 from tests.soft.mapper import SoftMapper
@@ -58,7 +59,7 @@ def members_are_committed_one_by_one() -> Break:
         for name, uuid in members.items():
             real(stub, group, {name: uuid}, **how)
 
-    real = sending.commit
+    real = send.commit
     return mock.patch.object(sending, "commit", commit)
 
 
@@ -70,8 +71,10 @@ def the_lacking_set_is_forgotten() -> Break:
 def lacking_is_taken_for_sent() -> Break:
     """A layer that a copy needs is left out of it."""
 
-    def plan(standing: StandingRecord, made: GenerationRecord, layers: Any) -> cycle.DeltaPlan:
-        return real(standing, made, [one for one in layers if one.sequence % 5 != 3])
+    def plan(
+        standing: StandingRecord, made: GenerationRecord, layers: Any, **how: Any
+    ) -> cycle.DeltaPlan:
+        return real(standing, made, [one for one in layers if one.sequence % 5 != 3], **how)
 
     real = cycle.plan_delta
     return mock.patch.object(cycle, "plan_delta", plan)
