@@ -63,7 +63,10 @@ class Gateway:
 
     def grant(self, ttl: int) -> int:
         """A new lease of ``ttl`` seconds; its number."""
-        return _number(self._ask("/v3/lease/grant", {"TTL": str(ttl)}), "ID")
+        lease = _number(self._ask("/v3/lease/grant", {"TTL": str(ttl)}), "ID")
+        if not lease:
+            raise AuthorityDamaged("the authority grants a lease without a number")
+        return lease
 
     def keep_alive(self, lease: int) -> int:
         """Begin a lease anew. :return: seconds that it has; 0: it has ended."""

@@ -19,6 +19,9 @@ MOST_BYTES = 1 << 20
 DENIED = {7, 16}
 """gRPC's PERMISSION_DENIED and UNAUTHENTICATED."""
 
+NOT_FOUND = 5
+"""gRPC's."""
+
 
 class Post:
     """Sends JSON, and gives JSON back.
@@ -119,6 +122,6 @@ def _meant(endpoint: str, status: int, line: bytes) -> Mapping[str, Any]:
     code = details.get("grpc_code", details.get("code"))
     if status in (401, 403) or code in DENIED:
         raise AuthorityDenied(f"{endpoint} refuses this host: {told}", "see the rights in etcd")
-    if status == http.client.NOT_FOUND and code == 5:
-        return {}  # gRPC's NOT_FOUND: a lease that has ended.
+    if code == NOT_FOUND and "lease not found" in str(told):
+        return {}  # It has ended: as if nothing had been there to do.
     raise AuthorityUnavailable(f"{endpoint}: {told}")

@@ -91,7 +91,7 @@ def check_authority(section: AuthoritySection) -> None:
     if (section.cert is None) != (section.key is None):
         missing, given = ("key", "cert") if section.key is None else ("cert", "key")
         raise BadValue(f"authority.{missing}", "is missing", f"{given} needs it")
-    if section.ttl != int(section.ttl):
+    if not float(section.ttl).is_integer():
         raise BadValue("authority.ttl", f"{section.ttl} is no whole number of seconds")
 
 
