@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from control import fence
 from control.authority import rules
 from control.authority.claims import promoting_key, replica_groups, source_claims
+from control.authority.errors import AuthorityDamaged
 from control.authority.ledger import Ledger
 from control.authority.ownership import Claim, Standing
 from control.config.authority import AuthoritySection
@@ -123,7 +124,10 @@ class Keeper(threading.Thread):
                     if had:
                         self._lost(claim, "its lease had ended; nobody else took the group")
         except fence.Fenced as error:
-            self._taken(claim, volumes, error, told=overridden)
+            self._taken(claim, volumes, error, forced=overridden)
+            return
+        except AuthorityDamaged as error:
+            self._tell(claim, error.name, error.what)
             return
         if self.problems.pop(claim.group, ""):
             self._events.add("info", claim.group, "authority-regained", "this host owns it")
@@ -138,11 +142,11 @@ class Keeper(threading.Thread):
         return rules.refused_head(seen, self._ledger.me, claim, claim.group)
 
     def _taken(
-        self, claim: Claim, volumes: Sequence[Volume], error: fence.Fenced, *, told: bool
+        self, claim: Claim, volumes: Sequence[Volume], error: fence.Fenced, *, forced: bool
     ) -> None:
         """Another host's; what is in use here goes on, and what is not is kept back."""
         self._tell(claim, "authority-lost", error.what)
-        for volume in volumes if not told else ():
+        for volume in volumes if not forced else ():
             if volume.stack.head.exists():
                 fence.fence(volume, error.what)
 
@@ -163,8 +167,12 @@ class Keeper(threading.Thread):
 
     def _take_over(self) -> None:
         for claim in replica_groups(self._replicas.store):
-            with self._lock:
-                standing = self._ledger.standing(claim.key)
+            try:
+                with self._lock:
+                    standing = self._ledger.standing(claim.key)
+            except AuthorityDamaged as error:
+                self._tell_failure(claim, error)
+                continue
             if not rules.promotes_itself(standing, self._ledger.me, claim):
                 continue
             last = standing.last

@@ -80,7 +80,7 @@ class AuthoritySection(Section, frozen=True):
 def check_authority(section: AuthoritySection) -> None:
     """:raises BadValue: two keys contradict each other, or one needs another."""
     if section.kind == "none":
-        for name in ("endpoints", "ca", "cert", "key", "auto_promote"):
+        for name in ("endpoints", "auto_promote"):
             if getattr(section, name):
                 raise BadValue(f"authority.{name}", "means nothing", 'it needs kind = "etcd"')
         return

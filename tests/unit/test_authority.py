@@ -29,7 +29,7 @@ from control.authority.keeper import Keeper
 from control.authority.ledger import Ledger
 from control.authority.ownership import Claim, Owner, Stamp, Standing, digest_of, read_owner
 from control.authority.post import Post
-from control.config import AuthoritySection, Config
+from control.config import AuthoritySection, Config, ConfigError, read
 from control.events import Events
 from control.fence import OVERRIDDEN, Fenced, check, unfence
 from control.journal import Journal
@@ -144,6 +144,44 @@ def test_a_server_must_be_trusted(tmp_path: Path) -> None:
             Gateway(Post([endpoint], 10.0, ca=tmp_path / "bad")).grant(30)
         with pytest.raises(AuthorityDenied, match="cannot be used"):
             Gateway(Post([endpoint], 10.0, ca=tmp_path / "none")).grant(30)
+
+
+# The configuration.
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("auto_promote = true", 'authority.auto_promote: means nothing (it needs kind = "etcd")'),
+        ('kind = "etcd"', 'authority.endpoints: is missing (kind = "etcd" needs it)'),
+        ('kind = "zookeeper"', "authority.kind: 'zookeeper' is no choice here"),
+        (
+            'kind = "etcd"\nendpoints = ["http://10.0.0.5:2379"]',
+            'authority.endpoints[0]: "http://10.0.0.5:2379" can be reached from other hosts',
+        ),
+        (
+            'kind = "etcd"\nendpoints = ["https://a:1", "etcd.example:2379"]',
+            'authority.endpoints[1]: "etcd.example:2379" is no endpoint',
+        ),
+        ('kind = "etcd"\nendpoints = ["https://a:1/v3"]', "authority.endpoints[0]"),
+        (
+            'kind = "etcd"\nendpoints = ["https://a:1"]\ncert = "/c.pem"',
+            "authority.key: is missing (cert needs it)",
+        ),
+        ('ttl = "1s"', "authority.ttl: 1s is out of bounds (from 5s to 1h)"),
+        ('ttl = "5500ms"\nkind = "etcd"\nendpoints = ["https://a:1"]', "authority.ttl"),
+        ('prefix = "frazil"', "authority.prefix"),
+    ],
+)
+def test_configurations_that_cannot_be_meant(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(f"[authority]\n{text}\n", Path("/some.toml"))
+    assert told in str(caught.value)
+
+
+def test_a_configuration_that_can() -> None:
+    text = '[authority]\nkind = "etcd"\nendpoints = ["https://a:1", "http://127.0.0.1:2379"]\n'
+    assert read(text).authority.ttl == 30
 
 
 # The daemon's side.
@@ -273,6 +311,17 @@ def test_a_lost_lease_leaves_a_head_in_use_alone(world: World) -> None:
     assert world.removed == []
     assert world.kinds().count("AuthorityUnavailable") == 2
     assert {"authority-lost", "fenced"} <= set(world.kinds())
+
+
+def test_a_damaged_key_is_told_and_the_others_are_kept(world: World) -> None:
+    check(world.volume)
+    world.head = True
+    key = f"/frazil/groups/{claim_of(world.journal, 'data').key}/last"
+    world.etcd.keys[key]["value"] = "e30="
+    keeper = world.keeper()
+    keeper.beat()
+    assert keeper.problems["data"].startswith(f"{key} at the authority holds no owner")
+    assert world.kinds() == ["AuthorityDamaged"]
 
 
 def test_an_idle_head_of_another_host_goes(world: World) -> None:
