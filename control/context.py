@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control.authority.authority import NO_AUTHORITY, Authority
 from control.config import Config
 from control.events import Events
 from control.history import History
@@ -20,7 +21,7 @@ class Context:
     """What a host has.
 
     Configuration, journal, events, pool, device-mapper, freezer and trace; how volumes were
-    written before, and how fast they are now.
+    written before, and how fast they are now; who says which host may give heads out.
     """
 
     config: Config
@@ -32,3 +33,4 @@ class Context:
     tracing: Tracing
     history: History
     rates: Rates
+    authority: Authority = NO_AUTHORITY

@@ -117,6 +117,7 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
         replicas.take_over = roles.take_over
         host.occupied = lambda: occupied(replicas.store)
         roles.resume()
+        host.context.authority.start(host, replicas, roles)
         heart.attempt("listener", replicas.listen)
         heart.attempt("metrics", figures.serve, again=True)
         with serve_control(host, replicas, roles) as path:
@@ -127,6 +128,7 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
             log.info("frazild ends; heads and mounted filesystems go on")
             heart.stop()
     finally:
+        host.context.authority.stop()
         figures.stop()
         host.scrubber.stop()
         host.roster.end_mirroring_on()

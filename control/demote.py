@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from control.authority.claims import source_claim
 from control.group import Group
 from control.host import Host
 from control.mirror import MirrorWorker
@@ -92,6 +93,7 @@ class Demoter:
                 "with --force they are kept here as a recovery point, and given up",
             )
         names = {volume.name: self._replica_name(workers, volume.name) for volume in group.volumes}
+        claim = source_claim(self._journal, group.name)
         self._write_down(group, names, identity, common)
         for worker in workers:
             self._host.roster.remove_mirror(worker.mirror)
@@ -101,6 +103,7 @@ class Demoter:
         if not implicit:
             self._host.roster.forget_group(group.name)
         self._journal.set_note(NOTE, "")
+        self._host.context.authority.released(claim)
         return list(names.values())
 
     def _write_down(

@@ -38,12 +38,16 @@ def is_fenced(volume: Volume) -> bool:
 
 
 def check(volume: Volume) -> None:
-    """See that the head may be given out. Where the group says so, its replicas' hosts are asked.
+    """See that the head may be given out.
+
+    The authority is asked, if there is one, and where the group says so, its replicas' hosts.
 
     :raises Fenced: another host took it over. :raises Unavailable: one that is asked is silent.
     """
-    if not is_fenced(volume) and not volume.record.fenced:
+    if not volume.record.fenced:
         _ask(volume)
+    if not volume.record.fenced:
+        volume.context.authority.activating(volume)
     if is_fenced(volume):
         raise Fenced(
             f"{volume.name} is kept from applications: {volume.record.fenced}",
@@ -67,13 +71,18 @@ def fence(volume: Volume, why: str) -> None:
 
 
 def unfence(volume: Volume, *, force: bool) -> None:
-    """Give the head out after all. :raises Precondition: without ``force``."""
+    """Give the head out whatever is known; without ``force`` only see that nothing speaks against.
+
+    :raises Fenced: without ``force``, and another host is known to have taken it over.
+    """
     why = volume.record.fenced
-    if is_fenced(volume) and not force:
-        raise Fenced(
-            f"{volume.name} is kept from applications: {why}",
-            "with --force it is used all the same: both sides are written then",
-        )
+    if not force:
+        if is_fenced(volume):
+            raise Fenced(
+                f"{volume.name} is kept from applications: {why}",
+                "with --force it is used all the same: both sides are written then",
+            )
+        return
     volume.context.journal.set_fenced(volume.name, OVERRIDDEN + why.removeprefix(OVERRIDDEN))
 
 

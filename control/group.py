@@ -43,8 +43,9 @@ class Group:
 
     @property
     def problem(self) -> str:
-        """What is wrong with one of its volumes."""
-        return next((volume.problem for volume in self.volumes if volume.problem), "")
+        """What is wrong with one of its volumes, or between it and the authority."""
+        problem = next((volume.problem for volume in self.volumes if volume.problem), "")
+        return problem or self.context.authority.problem(self.name)
 
     @property
     def next_number(self) -> int:

@@ -99,6 +99,12 @@ class Heartbeat:
         ]
         if self._host.device_mapper_missing and self._host.volumes():
             wrong.append(self._host.device_mapper_missing)
+        authority = self._host.context.authority
+        wrong += [
+            f"group {one.name}: {problem}"
+            for one in self._host.context.journal.groups()
+            if (problem := authority.problem(one.name))
+        ]
         wrong += [
             f"mirror {one.mirror}: {one.now.problem}"
             for one in self._host.roster.workers()

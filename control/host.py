@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bpf.client import TracerClient, start_tracer
 from control.adopt import Occupied, check_adoptable, check_name_free, checked_chunk, grown, resolve
+from control.authority.choose import open_authority
 from control.config import Config
 from control.context import Context
 from control.events import Events
@@ -87,6 +88,7 @@ def open_context(config: Config) -> Context:
         tracing=Tracing(journal, events, pool, client if config.trace.enabled else None),
         history=History(config.paths.history),
         rates=Rates(),
+        authority=open_authority(config, journal, events),
     )
 
 
@@ -167,7 +169,8 @@ class Host:
     def at_work(self) -> bool:
         """Whether every thread that must run does."""
         threads = (self.historian, self.merger, self.room, self.scrubber)
-        return all(one.is_alive() for one in threads) and self.roster.at_work()
+        alive = all(one.is_alive() for one in threads) and self.roster.at_work()
+        return alive and self.context.authority.at_work()
 
     def stop(self) -> None:
         """End the threads; devices and heads stay."""

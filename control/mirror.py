@@ -425,6 +425,7 @@ class MirrorWorker(threading.Thread):
 
     def _note_committed(self, cycle: CycleRecord) -> None:
         self.context.journal.save_cycle(cycle)
+        self.context.authority.committed()
         self._committed()
         lag = cycle.committed_at - cycle.frozen_at
         self.context.events.add(

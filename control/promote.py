@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from control.authority.claims import PROMOTING as NOTE
+from control.authority.claims import replica_claim
 from control.chunk_size import DEFAULT_CHUNK
 from control.host import Host
 from control.pool.joined import REPLICA, SOURCE, handed
@@ -36,9 +38,6 @@ from control.replica.side import ReplicaSide
 from control.volume import Volume
 from dm_tables.errors import Exists, Precondition
 from dm_tables.units import Bytes
-
-NOTE = "promoting"
-"""What a promote that a crash cut short is found by."""
 
 BACK = ".back"
 """The ending of the mirror that leads back to the old source."""
@@ -67,6 +66,7 @@ class Promoter:
         note = self._journal.note(NOTE)
         if note:
             left = json.loads(note)
+            self._own(left["names"], left["group"], force=left.get("force", False))
             self._take(left["names"], left["group"], WayBack(*left["back"]), lambda *_: None)
 
     def members(self, name: str) -> tuple[list[str], str]:
@@ -103,12 +103,14 @@ class Promoter:
         :return: the heads.
         :raises GenerationNotFound: nothing is committed. :raises ReplicaHeld: it is mounted.
         :raises ReplicaBusy: its source is sending. :raises Exists: a volume has the name.
+        :raises OwnedElsewhere, NotTheStamped, AuthorityUnavailable: without ``force``, where there
+            is an authority.
         """
         names, group = self.check(name, force=force)
         back = back or WayBack()
-        note = {"names": names, "group": group, "back": [back.peer, back.plaintext]}
-        self._journal.set_note(NOTE, json.dumps(note))
+        self._write_note(names, group, back, force=force)
         try:
+            self._own(names, group, force=force)
             for member in names:
                 self._replicas.hand_over(member, end_copy=force)
         except BaseException:
@@ -142,6 +144,20 @@ class Promoter:
             raise Precondition(
                 f"the volumes of {group} are not at one generation", "see frazil replica list"
             )
+
+    def _write_note(self, names: Sequence[str], group: str, back: WayBack, *, force: bool) -> None:
+        note = {
+            "names": names,
+            "group": group,
+            "back": [back.peer, back.plaintext],
+            "uuids": [self._replicas.store.volume(name).volume_uuid for name in names],
+            "force": force,
+        }
+        self._journal.set_note(NOTE, json.dumps(note))
+
+    def _own(self, names: Sequence[str], group: str, *, force: bool) -> None:
+        claim = replica_claim(self._replicas.store, names, group)
+        self._host.context.authority.promoting(claim, force=force)
 
     def _is_promoted(self, name: str) -> bool:
         return self._replicas.store.volume(name).role == ROLE_PROMOTED

@@ -50,9 +50,15 @@ class Roles:
             back = WayBack(request.reverse_peer, request.plaintext)
             if request.dry_run:
                 self.promoter.check(name, force=False)
+                self._host.context.authority.check()
                 return []
             heads = self.promoter.promote(name, back=back, progress=lambda *_: None)
             return [str(head) for head in heads]
+
+    def take_over_unasked(self, name: str) -> None:
+        """Promote because the owner's lease ended. :raises: as :meth:`Promoter.promote`."""
+        with self._turning:
+            self.promoter.promote(name, progress=lambda *_: None)
 
     def switch(self, mirror: str, reverse_peer: str, say: Say) -> list[str]:
         """Bring the last writes over, demote here, promote there.
@@ -62,6 +68,7 @@ class Roles:
         :raises Precondition: a head is in use, or was written meanwhile; nothing was changed.
         :raises PeerUnreachable: the other side did not answer. If that was its promote, both are
             replicas now, and either may be promoted.
+        :raises AuthorityUnavailable: it could not be told; nothing was changed.
         """
         worker = self._host.roster.worker(mirror)
         record = worker.record
@@ -78,6 +85,7 @@ class Roles:
         with self._turning:
             for volume in group.volumes:
                 volume.check_idle()
+            self._host.context.authority.check()
             say("the last cycle")
             self._sync(worker)
             standing = worker.committed

@@ -1,5 +1,6 @@
 """The host's configuration: one TOML file, read once at start."""
 
+from control.config.authority import AuthoritySection
 from control.config.errors import ConfigError
 from control.config.example import default_config_text
 from control.config.reading import ConfigMissing, ConfigUnreadable, load, read, salvage
@@ -22,6 +23,7 @@ from control.config.sections import (
 
 __all__ = [
     "AllowSection",
+    "AuthoritySection",
     "Config",
     "ConfigError",
     "ConfigMissing",

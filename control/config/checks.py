@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from control.addresses import parse_address
+from control.config.authority import check_authority
 from control.config.errors import BadValue
 from control.config.sections import Config, MetricsSection, ReplicaSection, VolumeSection
 from control.replica.retention import MOST_POINTS
@@ -15,6 +16,7 @@ def check(config: Config) -> None:
     _check_replica(config.replica)
     _check_volume(config.volume)
     _check_metrics(config.metrics)
+    check_authority(config.authority)
     if config.pool.sacrifice_at <= config.pool.grow_at:
         raise BadValue(
             "pool.sacrifice_at",

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from control.config.authority import AuthoritySection
+from control.config.section import Section
 from control.paths import DEFAULT_RUN, DEFAULT_STATE, Paths
 from control.units_text import Rate, Seconds
 from dm_tables.units import MIB, Bytes
@@ -22,10 +24,6 @@ CONFIG_VERSION = 1
 PoolKind = Literal["files", "lvm"]
 Consistency = Literal["filesystem", "crash"]
 VolumeGroupName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,126}$")]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file."""
 
 
 class HostSection(Section, frozen=True):
@@ -419,6 +417,7 @@ class Config(Section, frozen=True):
     volume: VolumeSection = VolumeSection()
     trace: TraceSection = TraceSection()
     metrics: MetricsSection = MetricsSection()
+    authority: AuthoritySection = AuthoritySection()
 
     @property
     def paths(self) -> Paths:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from control import heartbeat
+from control.authority.authority import NO_AUTHORITY
 from control.config import Config
 from control.events import Events
 from control.heartbeat import Heartbeat
@@ -72,6 +73,7 @@ def host(tmp_path: Path) -> Iterator[FakeHost]:
         journal=Journal(tmp_path / "journal.db"),
         events=Events(tmp_path / "events.db"),
         pool=FilesPool(tmp_path / "pool"),
+        authority=NO_AUTHORITY,
     )
     yield FakeHost(context)
     context.events.close()
