@@ -59,7 +59,9 @@ class Program:
             os.close(file)
 
 
-def compile_here(regions: int = REGIONS_AT_MOST, hook: str = HOOK) -> Program:
+def compile_here(
+    regions: int = REGIONS_AT_MOST, hook: str = HOOK, source: Path = SOURCE
+) -> Program:
     """Compile, load and attach in this process. The descriptors live as long as it.
 
     :param regions: how many can be marked at once, of all layers together.
@@ -69,7 +71,7 @@ def compile_here(regions: int = REGIONS_AT_MOST, hook: str = HOOK) -> Program:
     from bcc import BPF
 
     flags = [f"-DLAYERS_AT_MOST={LAYERS_AT_MOST}", f"-DREGIONS_AT_MOST={regions}"]
-    made = BPF(src_file=str(SOURCE), cflags=[*flags, *running_bio_flags()])
+    made = BPF(src_file=str(source), cflags=[*flags, *running_bio_flags()])
     made.attach_raw_tracepoint(tp=hook, fn_name=FUNCTION)
     files = (
         made["layers"].map_fd,
