@@ -19,7 +19,7 @@ from pathlib import Path
 from bpf import messages
 from bpf.btf import NoTypes, running_bio_flags
 from bpf.layout import LAYER_BYTES, REGION_BYTES
-from bpf.syscalls import KernelMap, missed_runs
+from bpf.syscalls import KernelMap, is_attached, missed_runs
 
 SOURCE = Path(__file__).with_name("layers.c")
 FUNCTION = "on_remap"
@@ -52,6 +52,10 @@ class Program:
     def missed(self) -> int:
         """How often the kernel left it out."""
         return missed_runs(self.program)
+
+    def attached(self) -> bool:
+        """Whether it is run still."""
+        return is_attached(self.attachment, self.program)
 
     def close(self) -> None:
         """Let it go: nothing is traced any more."""

@@ -36,12 +36,22 @@ class Pair:
     replica: FrazilHost
 
     def volume(
-        self, name: str, size: int, *, chunk: int = 65536, disk: str = "d0", offset: int = MIB
+        self,
+        name: str,
+        size: int,
+        *,
+        chunk: int | None = 65536,
+        disk: str = "d0",
+        offset: int = MIB,
     ) -> Volume:
-        """Make a volume of ``size`` bytes on part of a disk of the source."""
+        """Make a volume of ``size`` bytes on part of a disk of the source.
+
+        :param chunk: bytes; None: as the daemon chooses, from 64 KiB on.
+        """
         span = f"{DISK}{disk},offset={offset},length={size}"
-        self.source.frazil("volume", "create", name, span, "--chunk", str(chunk))
-        return Volume(self, name, size, chunk)
+        words = ("--chunk", str(chunk)) if chunk else ()
+        self.source.frazil("volume", "create", name, span, *words)
+        return Volume(self, name, size, chunk or 65536)
 
 
 @contextmanager
@@ -157,9 +167,9 @@ class Writer:
         target = "tests.workload.block_writer:ask"
         return self.guest.call(target, self.socket, do, timeout=300.0, **keywords)
 
-    def write(self, count: int) -> None:
+    def write(self, count: int, pattern: str = "mixed") -> None:
         """That many random writes, and a flush."""
-        assert self.ask("write", count=count)["failed"] == ""
+        assert self.ask("write", count=count, pattern=pattern)["failed"] == ""
 
     def digest(self) -> str:
         """The digest of what the head must hold now."""

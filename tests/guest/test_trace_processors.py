@@ -34,7 +34,7 @@ def test_a_program_that_reads_and_then_writes_loses_counts(guest: Guest) -> None
     """The negative control: the two do write at the same time."""
     found = guest.call(COUNTING, apart=True, timeout=400)
     assert found["why_lost"] == ""
-    assert found["writes"] < ALL
+    assert min(found["writes"], found["bytes"] // 4096, found["sizes"]) < ALL
 
 
 def test_writers_on_both_through_freezes(guest: Guest) -> None:

@@ -28,7 +28,9 @@ DEVNO = "254:7"
 def ready(program: FakeProgram) -> Tracer:
     """A tracer whose program is there."""
     made = Tracer(lambda: None)  # type: ignore[arg-type,return-value]
-    made.watched = Watched(program.layers, program.regions, lambda: program.missed)
+    made.watched = Watched(
+        program.layers, program.regions, lambda: program.missed, lambda: program.attached
+    )
     return made
 
 
@@ -99,6 +101,18 @@ def test_each_loss_is_known(client: TracerClient, program: FakeProgram) -> None:
     program.missed += 2
     assert "left the program out (2 times)" in client.read(begun.epoch, begun.trace).why_lost
     assert client.status().state == "ready"
+
+
+def test_a_program_that_was_detached_is_found_so(
+    client: TracerClient, program: FakeProgram
+) -> None:
+    begun = client.add(DEVNO, "layer")
+    program.attached = False
+    assert client.read(begun.epoch, begun.trace).why_lost == "the program was detached"
+    status = client.status()
+    assert (status.state, status.why) == ("failed", "the program was detached")
+    with pytest.raises(TracerUnavailable, match="detached"):
+        client.add("254:8", "next layer")
 
 
 def test_a_full_map_loses_and_says_so(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from bisect import bisect_left
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ from tests.guest.inside.tracing import client, marked
 SIZE = Bytes(128 * MIB)
 ROOM = Sectors(136 * MIB // SECTOR)
 CHUNKS = tuple(Bytes(kib * KIB) for kib in (4, 64, 16))
-FLUSH_MS = 10
+FLUSH_MS = 20
 """What a flush takes, in a freeze too: long enough for writers to run into the suspended head."""
 
 
@@ -239,36 +240,39 @@ class Written:
 class Writers:
     """Threads that write at random, without a pause, and note every write.
 
-    Each has a processor of its own, as far as there are so many.
+    Each has a processor of its own, as far as there are so many. One more writes whenever it finds
+    the head suspended: what it writes is certainly held.
     """
 
-    def __init__(self, device: Device, threads: int, sectors: int) -> None:
+    def __init__(self, device: Device, threads: int) -> None:
         self._device = device
-        self._sectors = sectors
+        self._suspended = Path(f"/sys/block/{device.path.name}/dm/suspended")
         self._stop = threading.Event()
-        self._logs: list[list[Written]] = [[] for _ in range(threads)]
+        self._logs: list[list[Written]] = [[] for _ in range(threads + 1)]
+        works = [self._write_on] * threads + [self._write_when_suspended]
         self._threads = [
-            threading.Thread(target=self._run, args=(number,)) for number in range(threads)
+            threading.Thread(target=self._run, args=(number, work))
+            for number, work in enumerate(works)
         ]
         for thread in self._threads:
             thread.start()
 
-    def _run(self, number: int) -> None:
+    def _run(self, number: int, work: Callable[[Callable[[], None]], None]) -> None:
         os.sched_setaffinity(0, {number % (os.cpu_count() or 1)})
         pick, log = random.Random(number), self._logs[number]
         descriptor = os.open(self._device, os.O_RDWR | os.O_DIRECT)
-        with mmap.mmap(-1, 1 << 16) as page:
-            while not self._stop.is_set():
-                length = pick.choice((1, 8, 8, 8, 16, 40, 128))
-                start = pick.randrange(self._sectors - length)
-                view = memoryview(page)[: length * SECTOR]
-                asked = time.time()
-                os.pwrite(descriptor, view, start * SECTOR)
-                done = time.time()
-                first, last = start * SECTOR // BLOCK, ((start + length) * SECTOR - 1) // BLOCK
-                log.append(Written(first, last, asked, done))
-                view.release()
+        with mmap.mmap(-1, 1 << 16) as page, memoryview(page) as view:
+            work(lambda: log.append(_written(descriptor, view, pick)))
         os.close(descriptor)
+
+    def _write_on(self, write: Callable[[], None]) -> None:
+        while not self._stop.is_set():
+            write()
+
+    def _write_when_suspended(self, write: Callable[[], None]) -> None:
+        while not self._stop.wait(FLUSH_MS / 10000):
+            if self._suspended.read_text().startswith("1"):
+                write()
 
     def stop(self) -> list[Written]:
         """End them. :return: what they wrote."""
@@ -276,6 +280,17 @@ class Writers:
         for thread in self._threads:
             thread.join()
         return [written for log in self._logs for written in log]
+
+
+def _written(descriptor: int, page: memoryview, pick: random.Random) -> Written:
+    """Write once."""
+    length = pick.choice((1, 8, 8, 8, 16, 40, 128)) * SECTOR
+    start = pick.randrange((SIZE - length) // SECTOR) * SECTOR
+    with page[:length] as data:
+        asked = time.time()
+        os.pwrite(descriptor, data, start)
+        done = time.time()
+    return Written(start // BLOCK, (start + length - 1) // BLOCK, asked, done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +323,7 @@ def _frozen(freezer: Freezer, stack: Stack, witness: Witness, count: int) -> dic
     frozen: list[Frozen] = []
     differing = 0
     witness.begin(stack)
-    writers = Writers(stack.head, 3, SIZE // SECTOR)
+    writers = Writers(stack.head, 3)
     try:
         for _ in range(count):
             stack.push()

@@ -43,7 +43,7 @@ def counted(*, apart: bool = False) -> dict[str, Any]:
     :param apart: the negative control: the program reads, then writes, what it counts.
     """
     program = compile_here(source=_source(apart))
-    watched = Watched(*program.maps, program.missed)
+    watched = Watched(*program.maps, program.missed, program.attached)
     with Rig() as rig:
         layer = rig.make("nothing", Table.single(SIZE, Zero()))
         head = rig.make("both", Table.single(SIZE, Linear(layer.devno, Sectors(0))))

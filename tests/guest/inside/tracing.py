@@ -94,7 +94,7 @@ def stack(*, logged: bool = False) -> Iterator[Stack]:
 def lossy() -> dict[str, str]:
     """A map with room for four regions, and a write longer than the program marks."""
     program = compile_here(regions=4)
-    watched = Watched(*program.maps, program.missed)
+    watched = Watched(*program.maps, program.missed, program.attached)
     why: dict[str, str] = {}
     with stack() as one:
         for name, writes in {
