@@ -22,9 +22,10 @@ def tracer(pair: Pair) -> dict[str, Any]:
 
 
 def until_ready(pair: Pair) -> None:
-    """Wait until the tracer traces."""
-    ready = lambda: tracer(pair)["state"] == "ready"  # noqa: E731
-    pair.source.until("the tracer is ready", ready, timeout=PATIENT_S)
+    """Wait until the tracer traces, and the daemon knows it."""
+    found = pair.source.guest.call(f"{INSIDE}:ready", SOCKET, timeout=PATIENT_S)
+    assert (found["state"], found["why"]) == ("ready", "")
+    pair.source.until("the daemon has it", lambda: tracer(pair)["state"] == "ready")
 
 
 def start_tracer(pair: Pair, *words: str) -> GuestProcess:

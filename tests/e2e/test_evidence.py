@@ -18,7 +18,7 @@ from tests.traced_mirror import arrived, live, trace_of, until_ready
 from tests.workload.judge import Window
 from vagrant.cluster import HostSettings
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 SIZE = 64 * MIB
 BLOCK = 4096

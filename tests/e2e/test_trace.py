@@ -21,7 +21,7 @@ from tests.traced_mirror import (
 )
 from vagrant.cluster import HostSettings
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 BLOCK = 4096
 SIZE = 24 * MIB

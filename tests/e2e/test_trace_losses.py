@@ -14,7 +14,7 @@ from tests.traced_mirror import arrived, live, start_tracer, trace_of, tracer, w
 from vagrant.cluster import HostSettings
 from vagrant.lab import GuestProcess
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 SIZE = 24 * MIB
 REGIONS = 4

@@ -12,7 +12,7 @@ import pytest
 
 from vagrant.lab import Guest, Lab
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 INSIDE = "tests.guest.inside.tracing"
 FREEZING = "tests.guest.inside.trace_freezes"
@@ -83,7 +83,6 @@ def test_zeroes_are_marked_whatever_the_kernel_makes_of_them(guest: Guest) -> No
     assert (snapshot["zeroes"], snapshot["bytes"]) == (0, linear["bytes"])
 
 
-@pytest.mark.timeout(1800)
 def test_writes_are_counted_to_the_generation_they_belong_to(guest: Guest) -> None:
     """Writers that never pause, through 200 freezes."""
     found = guest.call(f"{FREEZING}:freezes_by_tracer", 200, timeout=1700)

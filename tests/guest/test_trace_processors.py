@@ -9,7 +9,7 @@ import pytest
 from tests.guest.inside.trace_processors import WRITES
 from vagrant.lab import Guest, Lab
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 COUNTING = "tests.guest.inside.trace_processors:counted"
 ALL = 2 * WRITES

@@ -16,7 +16,7 @@ import pytest
 from bpf import client as clients
 from bpf import messages, tracer
 from bpf.client import TraceGone, TracerClient, TracerUnavailable
-from bpf.compiling import Compilation, Program
+from bpf.compiling import REGIONS_AT_MOST, Compilation, Program
 from bpf.layout import blocks_in, parse_regions
 from bpf.tracer import Server, Tracer
 from bpf.watching import Watched
@@ -239,6 +239,14 @@ def test_one_tracer_has_the_socket(tmp_path: Path) -> None:
         assert tracer.listen(tmp_path / "s") is None
         assert tracer.main(["--socket", str(tmp_path / "s")]) == tracer.AWAY
         assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_manual_page_has_every_option() -> None:
+    page = (Path(tracer.__file__).parent / "frazil-tracer.8").read_text().replace("\\-", "-")
+    for action in tracer.parser()._actions:
+        for option in action.option_strings:
+            assert option in page
+    assert str(REGIONS_AT_MOST) in page
 
 
 def fake_interpreter(folder: Path, name: str, body: str) -> str:
