@@ -12,7 +12,7 @@ from vagrant.lab import GuestProcess
 
 INSIDE: Final = "tests.guest.inside.tracing"
 SOCKET: Final = "/run/frazil/tracer.sock"
-PATIENT_S: Final = 300.0
+PATIENT_S: Final = 1000.0
 
 
 def tracer(pair: Pair) -> dict[str, Any]:

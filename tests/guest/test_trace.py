@@ -22,7 +22,7 @@ FREEZING = "tests.guest.inside.trace_freezes"
 def guest() -> Iterator[Guest]:
     with Lab() as lab:
         (made,) = lab.start("trace")
-        started = made.call(f"{INSIDE}:start", timeout=300)
+        started = made.call(f"{INSIDE}:start", timeout=1000)
         assert (started["state"], started["why"]) == ("ready", "")
         yield made
 
@@ -112,13 +112,13 @@ def test_what_is_lost_is_known(guest: Guest) -> None:
 
 def test_a_tracer_that_is_killed_takes_its_traces_along(guest: Guest) -> None:
     """Last: the guest has another tracer afterwards."""
-    before = guest.call(f"{INSIDE}:start", timeout=300)
+    before = guest.call(f"{INSIDE}:start", timeout=1000)
     begun = guest.call(f"{INSIDE}:attach", "1:1")
     assert begun["epoch"] == before["epoch"]
     assert guest.call(f"{INSIDE}:read", begun["epoch"], begun["trace"]) == ""
     guest.run(["kill", "-9", str(before["pid"])])
     assert guest.call(f"{INSIDE}:read", begun["epoch"], begun["trace"]) == "TracerUnavailable"
-    after = guest.call(f"{INSIDE}:start", timeout=300)
+    after = guest.call(f"{INSIDE}:start", timeout=1000)
     assert after["epoch"] != before["epoch"]
     again = guest.call(f"{INSIDE}:attach", "1:1")
     assert guest.call(f"{INSIDE}:read", again["epoch"], again["trace"]) == ""

@@ -38,7 +38,7 @@ def test_a_program_that_reads_and_then_writes_loses_counts(guest: Guest) -> None
 
 
 def test_writers_on_both_through_freezes(guest: Guest) -> None:
-    started = guest.call("tests.guest.inside.tracing:start", timeout=400)
+    started = guest.call("tests.guest.inside.tracing:start", timeout=1000)
     assert (started["state"], started["why"]) == ("ready", "")
     found = guest.call("tests.guest.inside.trace_freezes:freezes_by_tracer", 20, timeout=500)
     assert found["held"] > 0

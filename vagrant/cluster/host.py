@@ -16,7 +16,7 @@ from .certificates import Certificates
 
 PORT: Final = 7420
 LOG: Final = "/var/lib/frazil/frazild.log"
-READY_LIMIT_S: Final = 90.0
+READY_LIMIT_S: Final = 240.0
 
 
 class FrazilFailed(Exception):

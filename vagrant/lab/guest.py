@@ -24,7 +24,7 @@ from .qemu import CODE_DISK, DATA_DISKS, Disk, Machine, Process
 from .qmp import Qmp, connect
 from .template import Template
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 240.0
 BOOT_LIMIT_S = 240.0
 # How long the host waits for the guest to report a command that it should have killed.
 GRACE_S = 30.0

@@ -32,7 +32,7 @@ from tests.guest.inside.rig import BASES, CHUNK, LOGS, Rig
 from tests.guest.inside.trace_workloads import put, run, zeroed
 
 SOCKET = Path("/run/trace-test/tracer.sock")
-READY_SECONDS = 280.0
+READY_SECONDS = 900.0
 SIZE = Sectors(320 * MIB // SECTOR)
 SUPER = struct.Struct("<QQQI")
 ENTRY = struct.Struct("<QQQQ")
