@@ -103,7 +103,7 @@ class Volume:
         status = self.pair.source.json("mirror", "status", self.name)
         return MirrorNow.of(status["mirrors"][0])
 
-    def sync(self, timeout: float = 120.0) -> Cycle:
+    def sync(self, timeout: float = 900.0) -> Cycle:
         """Freeze, copy and commit; the cycle, as the mirror tells of it."""
         words = ("mirror", "sync-now", self.name, "--wait")
         number = self.pair.source.json(*words, timeout=timeout)["generation"]["number"]
@@ -139,7 +139,7 @@ class Volume:
 
 def digest(guest: Guest, device: str) -> str:
     """BLAKE2b-256 of a device in a guest, read with O_DIRECT."""
-    found: str = guest.call("tests.workload.device_io:digest_of", device)
+    found: str = guest.call("tests.workload.device_io:digest_of", device, timeout=400.0)
     return found
 
 
@@ -159,7 +159,7 @@ class Writer:
         words = ["python3", "-m", "tests.workload.block_writer", volume.head, socket]
         words += ["--chunk", str(volume.chunk), "--seed", str(seed)]
         process = guest.spawn(words)
-        guest.run(f"until [ -S {socket} ]; do sleep 0.1; done", timeout=60)
+        guest.run(f"until [ -S {socket} ]; do sleep 0.1; done", timeout=240)
         return cls(guest, process, socket)
 
     def ask(self, do: str, **keywords: object) -> Any:
