@@ -19,7 +19,7 @@ from pathlib import Path
 from bpf import messages
 from bpf.btf import NoTypes, running_bio_flags
 from bpf.layout import LAYER_BYTES, REGION_BYTES
-from bpf.syscalls import KernelMap, missed_runs
+from bpf.syscalls import KernelMap, is_attached, missed_runs
 
 SOURCE = Path(__file__).with_name("layers.c")
 FUNCTION = "on_remap"
@@ -53,13 +53,19 @@ class Program:
         """How often the kernel left it out."""
         return missed_runs(self.program)
 
+    def attached(self) -> bool:
+        """Whether it is run still."""
+        return is_attached(self.attachment, self.program)
+
     def close(self) -> None:
         """Let it go: nothing is traced any more."""
         for file in (self.attachment, self.program, self.regions, self.layers):
             os.close(file)
 
 
-def compile_here(regions: int = REGIONS_AT_MOST, hook: str = HOOK) -> Program:
+def compile_here(
+    regions: int = REGIONS_AT_MOST, hook: str = HOOK, source: Path = SOURCE
+) -> Program:
     """Compile, load and attach in this process. The descriptors live as long as it.
 
     :param regions: how many can be marked at once, of all layers together.
@@ -69,7 +75,7 @@ def compile_here(regions: int = REGIONS_AT_MOST, hook: str = HOOK) -> Program:
     from bcc import BPF
 
     flags = [f"-DLAYERS_AT_MOST={LAYERS_AT_MOST}", f"-DREGIONS_AT_MOST={regions}"]
-    made = BPF(src_file=str(SOURCE), cflags=[*flags, *running_bio_flags()])
+    made = BPF(src_file=str(source), cflags=[*flags, *running_bio_flags()])
     made.attach_raw_tracepoint(tp=hook, fn_name=FUNCTION)
     files = (
         made["layers"].map_fd,

@@ -1,6 +1,7 @@
 """bpf(2), as far as it takes to hold maps and a program: no bcc, no LLVM in memory.
 
-Structures: ``union bpf_attr`` and ``struct bpf_prog_info`` of include/uapi/linux/bpf.h.
+Structures: ``union bpf_attr``, ``struct bpf_prog_info`` and ``struct bpf_link_info`` of
+include/uapi/linux/bpf.h.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ _INFO = struct.Struct("=IIQ")
 _PROGRAM_INFO = 216
 """Bytes of the structure up to and with recursion_misses, its last eight."""
 
+_LINK_INFO = 16
+"""Type, number and the program's number: what every kernel that has links fills in."""
+
+_NUMBER = struct.Struct("=I")
 BATCH = 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -149,6 +154,20 @@ def missed_runs(program: int) -> int:
 
     :param program: its descriptor. Kernels before 6.1 leave none out, and say 0.
     """
-    info = ctypes.create_string_buffer(_PROGRAM_INFO)
-    bpf(OBJECT_INFO, _INFO.pack(program, _PROGRAM_INFO, ctypes.addressof(info)))
-    return int.from_bytes(info.raw[-8:], "little")
+    return int.from_bytes(_object_info(program, _PROGRAM_INFO)[-8:], "little")
+
+
+def is_attached(attachment: int, program: int) -> bool:
+    """Whether an attachment is there, and is this program's. Both are descriptors."""
+    try:
+        (attached,) = _NUMBER.unpack_from(_object_info(attachment, _LINK_INFO), 8)
+        (known,) = _NUMBER.unpack_from(_object_info(program, _PROGRAM_INFO), 4)
+    except OSError:
+        return False
+    return bool(attached == known)
+
+
+def _object_info(descriptor: int, length: int) -> bytes:
+    info = ctypes.create_string_buffer(length)
+    bpf(OBJECT_INFO, _INFO.pack(descriptor, length, ctypes.addressof(info)))
+    return info.raw

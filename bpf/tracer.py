@@ -25,7 +25,7 @@ from pathlib import Path
 from bpf import messages
 from bpf.compiling import REGIONS_AT_MOST, Compilation, Program
 from bpf.messages import PROTOCOL, Message
-from bpf.watching import Reading, Refused, Watched
+from bpf.watching import DETACHED, Reading, Refused, Watched
 
 STALLED_PEER_SECONDS = 5.0
 CONNECTIONS = 16
@@ -51,7 +51,7 @@ class Tracer:
     def state(self) -> str:
         """compiling, ready or failed."""
         if self.watched is not None:
-            return "ready"
+            return "ready" if self.watched.attached() else "failed"
         return "compiling" if self.compilation is not None else "failed"
 
     def compiled(self) -> None:
@@ -65,7 +65,7 @@ class Tracer:
             self.why = outcome
             return
         self.program = outcome
-        self.watched = Watched(*outcome.maps, outcome.missed)
+        self.watched = Watched(*outcome.maps, outcome.missed, outcome.attached)
 
     def answer(self, request: Message) -> tuple[Message, bytes | None]:
         """The answer and the blocks that go with it.
@@ -105,11 +105,12 @@ class Tracer:
 
     def _status(self) -> Message:
         watches = self.watched.watches if self.watched else []
+        state = self.state
         return {
             "protocol": PROTOCOL,
             "epoch": self.epoch,
-            "state": self.state,
-            "why": self.why,
+            "state": state,
+            "why": DETACHED if self.watched and state == "failed" else self.why,
             "pid": os.getpid(),
             "started": self.started,
             "traces": len(watches),

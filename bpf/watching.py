@@ -17,6 +17,8 @@ from bpf.layout import (
 )
 from bpf.syscalls import Map
 
+DETACHED = "the program was detached"
+
 
 class Refused(Exception):
     """A request that cannot be met; ``kind`` is for programs, the text for people."""
@@ -56,12 +58,20 @@ class Watched:
     """The layers of one program. A trace's number is never used again.
 
     :param missed: gives how often the kernel left the program out, so far.
+    :param attached: whether it is run still.
     """
 
-    def __init__(self, layers: Map, regions: Map, missed: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        layers: Map,
+        regions: Map,
+        missed: Callable[[], int],
+        attached: Callable[[], bool],
+    ) -> None:
         self._layers = layers
         self._regions = regions
         self._missed = missed
+        self.attached = attached
         self._watches: dict[int, Watch] = {}
         self._last = 0
 
@@ -70,8 +80,10 @@ class Watched:
 
         A layer that had the same device before is gone from it: its trace ends, broken.
 
-        :raises Refused: it is no device, or too many layers are traced.
+        :raises Refused: it is no device, too many layers are traced, or the program is detached.
         """
+        if not self.attached():
+            raise Refused("detached", DETACHED)
         try:
             key = device_key(devno)
         except ValueError:
@@ -101,9 +113,12 @@ class Watched:
             return Reading(watch, Counters(), watch.broken or "its device is not traced", b"")
         _, counters = parse_layer(value)
         missed = self._missed() - watch.missed_before
-        why = counters.why_lost()
+        reasons = [counters.why_lost()]
         if missed:
-            why = f"{why + ', ' if why else ''}the kernel left the program out ({missed} times)"
+            reasons.append(f"the kernel left the program out ({missed} times)")
+        if not self.attached():
+            reasons.append(DETACHED)
+        why = ", ".join(filter(None, reasons))
         return Reading(watch, counters, why, self._blocks(trace) if blocks else b"")
 
     def _blocks(self, trace: int) -> bytes:

@@ -58,6 +58,7 @@ class FakeProgram:
         self.layers = FakeMap(layers)
         self.regions = FakeMap(regions)
         self.missed = 0
+        self.attached = True
 
     def write(self, devno: str, address: int, length: int) -> None:
         """A bio of ``length`` bytes at ``address`` that a device gets."""

@@ -36,12 +36,22 @@ class Pair:
     replica: FrazilHost
 
     def volume(
-        self, name: str, size: int, *, chunk: int = 65536, disk: str = "d0", offset: int = MIB
+        self,
+        name: str,
+        size: int,
+        *,
+        chunk: int | None = 65536,
+        disk: str = "d0",
+        offset: int = MIB,
     ) -> Volume:
-        """Make a volume of ``size`` bytes on part of a disk of the source."""
+        """Make a volume of ``size`` bytes on part of a disk of the source.
+
+        :param chunk: bytes; None: as the daemon chooses, from 64 KiB on.
+        """
         span = f"{DISK}{disk},offset={offset},length={size}"
-        self.source.frazil("volume", "create", name, span, "--chunk", str(chunk))
-        return Volume(self, name, size, chunk)
+        words = ("--chunk", str(chunk)) if chunk else ()
+        self.source.frazil("volume", "create", name, span, *words)
+        return Volume(self, name, size, chunk or 65536)
 
 
 @contextmanager
@@ -93,7 +103,7 @@ class Volume:
         status = self.pair.source.json("mirror", "status", self.name)
         return MirrorNow.of(status["mirrors"][0])
 
-    def sync(self, timeout: float = 120.0) -> Cycle:
+    def sync(self, timeout: float = 900.0) -> Cycle:
         """Freeze, copy and commit; the cycle, as the mirror tells of it."""
         words = ("mirror", "sync-now", self.name, "--wait")
         number = self.pair.source.json(*words, timeout=timeout)["generation"]["number"]
@@ -129,7 +139,7 @@ class Volume:
 
 def digest(guest: Guest, device: str) -> str:
     """BLAKE2b-256 of a device in a guest, read with O_DIRECT."""
-    found: str = guest.call("tests.workload.device_io:digest_of", device)
+    found: str = guest.call("tests.workload.device_io:digest_of", device, timeout=400.0)
     return found
 
 
@@ -149,7 +159,7 @@ class Writer:
         words = ["python3", "-m", "tests.workload.block_writer", volume.head, socket]
         words += ["--chunk", str(volume.chunk), "--seed", str(seed)]
         process = guest.spawn(words)
-        guest.run(f"until [ -S {socket} ]; do sleep 0.1; done", timeout=60)
+        guest.run(f"until [ -S {socket} ]; do sleep 0.1; done", timeout=240)
         return cls(guest, process, socket)
 
     def ask(self, do: str, **keywords: object) -> Any:
@@ -157,9 +167,9 @@ class Writer:
         target = "tests.workload.block_writer:ask"
         return self.guest.call(target, self.socket, do, timeout=300.0, **keywords)
 
-    def write(self, count: int) -> None:
+    def write(self, count: int, pattern: str = "mixed") -> None:
         """That many random writes, and a flush."""
-        assert self.ask("write", count=count)["failed"] == ""
+        assert self.ask("write", count=count, pattern=pattern)["failed"] == ""
 
     def digest(self) -> str:
         """The digest of what the head must hold now."""

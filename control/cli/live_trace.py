@@ -86,12 +86,19 @@ def in_full(reading: pb.LayerTrace) -> str:
         head += f"\nsince {words.when(reading.since)}, read {words.when(reading.read_at)}"
     if not reading.HasField("since"):
         return head
+    kinds = {
+        "write-zeroes": reading.zeroes,
+        "discards": reading.discards,
+        "FUA": reading.fua,
+        "metadata": reading.metadata,
+    }
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
     totals = (
         f"{reading.writes} writes of {human_size(reading.bytes)}: {reading.blocks} blocks of"
         f" {human_size(reading.block_bytes)} in {reading.chunks} chunks of"
         f" {human_size(reading.chunk_bytes)} changed\n"
-        f"of these {reading.zeroes} write-zeroes, {reading.discards} discards, {reading.fua} FUA,"
-        f" {reading.metadata} metadata; {reading.flushes} flushes; {reading.lost} marks lost"
+        f"{f'of these {told}; ' if told else ''}"
+        f"{reading.flushes} flushes; {reading.lost} marks lost"
     )
     parts = [head, totals]
     parts += histogram("SIZE", list(reading.sizes))

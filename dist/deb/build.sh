@@ -45,7 +45,7 @@ rm -rf "$site/bin"
 git ls-files -z -- control dm_tables bpf proto | while IFS= read -r -d '' file; do
     [ -e "$file" ] && install -D -m 644 "$file" "$site/$file"
 done
-for program in frazil=control.cli frazild=control.daemon; do
+for program in frazil=control.cli frazild=control.daemon frazil-tracer=bpf.tracer; do
     name=${program%%=*}
     cat >"$environment/bin/$name" <<PROGRAM
 #!/opt/frazil/bin/python3 -I
@@ -63,7 +63,7 @@ find "$site" -name '*.so' -exec strip --strip-unneeded {} + 2>/dev/null || true
 # Where an administrator looks.
 install -d "$root/usr/bin" "$root/usr/sbin"
 ln -s /opt/frazil/bin/frazil "$root/usr/bin/frazil"
-ln -s /opt/frazil/bin/frazild "$root/usr/sbin/frazild"
+ln -s /opt/frazil/bin/frazild /opt/frazil/bin/frazil-tracer "$root/usr/sbin/"
 install -D -m 644 -t "$root/usr/lib/systemd/system" dist/systemd/*.service
 install -D -m 755 -t "$root/usr/lib/systemd/system-generators" dist/systemd/frazil-generator
 install -D -m 644 -t "$root/usr/lib/udev/rules.d" dist/udev/*.rules
@@ -71,7 +71,9 @@ install -D -m 644 -t "$root/usr/lib/sysusers.d" dist/sysusers.d/*.conf
 install -D -m 644 -t "$root/usr/lib/tmpfiles.d" dist/tmpfiles.d/*.conf
 install -D -m 644 -t "$root/usr/share/frazil" dist/config.toml.example
 install -D -m 755 -t "$root/usr/share/frazil/examples" dist/examples/*.sh
-install -D -m 644 -t "$root/usr/share/doc/frazil" README.md docs/*.md
+install -D -m 644 -t "$root/usr/share/doc/frazil" README.md docs/*.md bpf/*_example.txt
+install -D -m 644 -t "$root/usr/share/man/man8" bpf/*.8
+gzip -9n "$root"/usr/share/man/man8/*
 install -D -m 644 LICENSE "$root/usr/share/doc/frazil/copyright"
 printf '\nThe eBPF programs in bpf/ are under this licence:\n\n' >>"$root/usr/share/doc/frazil/copyright"
 cat bpf/LICENSE >>"$root/usr/share/doc/frazil/copyright"

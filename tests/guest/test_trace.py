@@ -12,17 +12,17 @@ import pytest
 
 from vagrant.lab import Guest, Lab
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 INSIDE = "tests.guest.inside.tracing"
-SECONDS = 60.0
+FREEZING = "tests.guest.inside.trace_freezes"
 
 
 @pytest.fixture(scope="module")
 def guest() -> Iterator[Guest]:
     with Lab() as lab:
         (made,) = lab.start("trace")
-        started = made.call(f"{INSIDE}:start", timeout=300)
+        started = made.call(f"{INSIDE}:start", timeout=1000)
         assert (started["state"], started["why"]) == ("ready", "")
         yield made
 
@@ -72,20 +72,33 @@ def test_kinds_of_writes_are_told_apart(guest: Guest) -> None:
     assert workload(guest, "ext4")["counters"]["metadata"] > 0
 
 
+def test_zeroes_are_marked_whatever_the_kernel_makes_of_them(guest: Guest) -> None:
+    """dm-snapshot takes no WRITE_ZEROES: over it the kernel writes pages of zeroes."""
+    found = guest.call(f"{INSIDE}:zeroing")
+    linear, snapshot = found["linear"], found["snapshot"]
+    assert (linear["exact"], snapshot["exact"]) == (True, True)
+    assert linear["can"]["write_zeroes"]
+    assert linear["zeroes"] == linear["writes"] > 0
+    assert snapshot["can"] == {"write_zeroes": False, "discard": False}
+    assert (snapshot["zeroes"], snapshot["bytes"]) == (0, linear["bytes"])
+
+
 def test_writes_are_counted_to_the_generation_they_belong_to(guest: Guest) -> None:
-    """Writers that never pause, through up to 200 freezes."""
-    found = guest.call(f"{INSIDE}:freezes_by_tracer", 200, SECONDS, timeout=600)
-    assert found["freezes"] >= 20
+    """Writers that never pause, through 200 freezes."""
+    found = guest.call(f"{FREEZING}:freezes_by_tracer", 200, timeout=1700)
+    print(found)
+    assert found["freezes"] == 200
     assert found["held"] > 0, "no write met a suspended head: nothing was tested"
-    assert (found["missing"], found["foreign"]) == (0, 0), found
+    assert (found["missing"], found["foreign"], found["differing"]) == (0, 0, 0), found
 
 
 def test_a_witness_at_submission_counts_held_writes_to_the_wrong_generation(guest: Guest) -> None:
     """The negative control: the same program on block_bio_queue."""
-    found = guest.call(f"{INSIDE}:freezes_by_queue", 40, 30.0, timeout=600)
+    found = guest.call(f"{FREEZING}:freezes_by_queue", 20, timeout=500)
     assert found["held"] > 0
     assert found["missing"] > 0
     assert found["foreign"] > 0
+    assert found["differing"] > 0, "the stores know it too"
 
 
 def test_what_is_lost_is_known(guest: Guest) -> None:
@@ -97,22 +110,15 @@ def test_what_is_lost_is_known(guest: Guest) -> None:
     assert why["discards"] == "1"
 
 
-def test_marks_are_set_atomically(guest: Guest) -> None:
-    """Guests have one processor: what more of them would need is in the program's code."""
-    found = guest.call(f"{INSIDE}:instructions", timeout=300)
-    assert found["or"] >= 1
-    assert found["add"] >= 10
-
-
 def test_a_tracer_that_is_killed_takes_its_traces_along(guest: Guest) -> None:
     """Last: the guest has another tracer afterwards."""
-    before = guest.call(f"{INSIDE}:start", timeout=300)
+    before = guest.call(f"{INSIDE}:start", timeout=1000)
     begun = guest.call(f"{INSIDE}:attach", "1:1")
     assert begun["epoch"] == before["epoch"]
     assert guest.call(f"{INSIDE}:read", begun["epoch"], begun["trace"]) == ""
     guest.run(["kill", "-9", str(before["pid"])])
     assert guest.call(f"{INSIDE}:read", begun["epoch"], begun["trace"]) == "TracerUnavailable"
-    after = guest.call(f"{INSIDE}:start", timeout=300)
+    after = guest.call(f"{INSIDE}:start", timeout=1000)
     assert after["epoch"] != before["epoch"]
     again = guest.call(f"{INSIDE}:attach", "1:1")
     assert guest.call(f"{INSIDE}:read", again["epoch"], again["trace"]) == ""

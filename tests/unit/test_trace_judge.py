@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.guest.inside.tracing import Frozen, Written, judged
+from tests.guest.inside.trace_freezes import Frozen, Written, judged
 
-FREEZE = [Frozen(1.0, 1.3)]
+FREEZE = [Frozen(0.95, 1.0, 1.3)]
 BEFORE, HELD, EITHER, BEHIND = (
     Written(1, 1, 0.0, 0.5),
     Written(2, 2, 1.1, 1.5),

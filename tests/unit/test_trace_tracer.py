@@ -16,7 +16,7 @@ import pytest
 from bpf import client as clients
 from bpf import messages, tracer
 from bpf.client import TraceGone, TracerClient, TracerUnavailable
-from bpf.compiling import Compilation, Program
+from bpf.compiling import REGIONS_AT_MOST, Compilation, Program
 from bpf.layout import blocks_in, parse_regions
 from bpf.tracer import Server, Tracer
 from bpf.watching import Watched
@@ -28,7 +28,9 @@ DEVNO = "254:7"
 def ready(program: FakeProgram) -> Tracer:
     """A tracer whose program is there."""
     made = Tracer(lambda: None)  # type: ignore[arg-type,return-value]
-    made.watched = Watched(program.layers, program.regions, lambda: program.missed)
+    made.watched = Watched(
+        program.layers, program.regions, lambda: program.missed, lambda: program.attached
+    )
     return made
 
 
@@ -99,6 +101,18 @@ def test_each_loss_is_known(client: TracerClient, program: FakeProgram) -> None:
     program.missed += 2
     assert "left the program out (2 times)" in client.read(begun.epoch, begun.trace).why_lost
     assert client.status().state == "ready"
+
+
+def test_a_program_that_was_detached_is_found_so(
+    client: TracerClient, program: FakeProgram
+) -> None:
+    begun = client.add(DEVNO, "layer")
+    program.attached = False
+    assert client.read(begun.epoch, begun.trace).why_lost == "the program was detached"
+    status = client.status()
+    assert (status.state, status.why) == ("failed", "the program was detached")
+    with pytest.raises(TracerUnavailable, match="detached"):
+        client.add("254:8", "next layer")
 
 
 def test_a_full_map_loses_and_says_so(tmp_path: Path) -> None:
@@ -225,6 +239,14 @@ def test_one_tracer_has_the_socket(tmp_path: Path) -> None:
         assert tracer.listen(tmp_path / "s") is None
         assert tracer.main(["--socket", str(tmp_path / "s")]) == tracer.AWAY
         assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_manual_page_has_every_option() -> None:
+    page = (Path(tracer.__file__).parent / "frazil-tracer.8").read_text().replace("\\-", "-")
+    for action in tracer.parser()._actions:
+        for option in action.option_strings:
+            assert option in page
+    assert str(REGIONS_AT_MOST) in page
 
 
 def fake_interpreter(folder: Path, name: str, body: str) -> str:

@@ -20,6 +20,7 @@ from tests.workload.judge import Window
 SECTOR: Final = 512
 LARGEST_WRITE: Final = 2 << 20
 TILE: Final = 4096
+STREAMED: Final = 1 << 20
 
 
 class Filling(StrEnum):
@@ -88,6 +89,18 @@ def draw(chance: random.Random, size: int, chunk: int) -> Shape:
     if way is Way.ZEROOUT:
         filling = Filling.ZEROES
     return Shape(start * SECTOR, sectors * SECTOR, filling, way, chance.random() < 1 / 5)
+
+
+def small(chance: random.Random, size: int) -> Shape:
+    """4 KiB anywhere, as a database writes them."""
+    address = chance.randrange(size // TILE) * TILE
+    return Shape(address, TILE, Filling.RANDOM, Way.DIRECT, False)
+
+
+def streamed(number: int, size: int) -> Shape:
+    """The next MiB of a stream from end to end, and again."""
+    address = number % (size // STREAMED) * STREAMED
+    return Shape(address, STREAMED, Filling.TILED, Way.DIRECT, False)
 
 
 def content(seed: int, write: Write) -> bytes:

@@ -29,6 +29,8 @@ from tests.workload.block_model import (
     compare,
     draw,
     places,
+    small,
+    streamed,
 )
 from tests.workload.device_io import DeviceWriter, DirectReader
 from tests.workload.judge import Window
@@ -47,9 +49,15 @@ class BlockWriter:
         self.model = BlockModel(self._device.size, seed)
         self._unflushed: list[Write] = []
 
-    def step(self) -> None:
-        """One random write, now and then with a flush behind it."""
-        self.write(draw(self._chance, self.model.size, self._chunk))
+    def step(self, pattern: str = "mixed") -> None:
+        """One write: of a ``mixed`` sort, now and then with a flush, ``small`` or ``streamed``."""
+        size = self.model.size
+        if pattern == "small":
+            self.write(small(self._chance, size))
+        elif pattern == "streamed":
+            self.write(streamed(len(self.model.writes), size))
+        else:
+            self.write(draw(self._chance, size, self._chunk))
 
     def write(self, shape: Shape) -> None:
         """Do this write. It ends when it is on the device: a buffered one at the next flush."""
@@ -92,17 +100,17 @@ class Service:
         self._failed = ""
         self.over = False
 
-    def write(self, count: int) -> Reply:
+    def write(self, count: int, pattern: str = "mixed") -> Reply:
         """That many writes, then a flush."""
         for _ in range(count):
-            self._writer.step()
+            self._writer.step(pattern)
         self._writer.flush()
         return self.status()
 
-    def start(self, pause: float = 0.0) -> Reply:
+    def start(self, pause: float = 0.0, pattern: str = "mixed") -> Reply:
         """Write without end, until ``stop``."""
         self._stop.clear()
-        self._running = threading.Thread(target=self._run, args=(pause,), daemon=True)
+        self._running = threading.Thread(target=self._run, args=(pause, pattern), daemon=True)
         self._running.start()
         return self.status()
 
@@ -151,10 +159,10 @@ class Service:
         self.over = True
         return self.status()
 
-    def _run(self, pause: float) -> None:
+    def _run(self, pause: float, pattern: str) -> None:
         try:
             while not self._stop.wait(pause):
-                self._writer.step()
+                self._writer.step(pattern)
         except OSError as error:
             self._failed = f"{type(error).__name__}: {error}"
 

@@ -11,8 +11,8 @@ from tests.workload.device_io import DeviceWriter
 WRITE_BYTES = 4096
 
 
-def scatter(path: str, chunk: int, count: int, seed: int) -> int:
-    """Write 4 KiB at the start of ``count`` different chunks of a device, then flush.
+def scatter(path: str, chunk: int, count: int, seed: int, at: int = 0) -> int:
+    """Write 4 KiB into ``count`` different chunks of a device, ``at`` bytes from the start of each.
 
     :return: the bytes written.
     """
@@ -22,7 +22,7 @@ def scatter(path: str, chunk: int, count: int, seed: int) -> int:
     while len(chunks) < count:
         chunks.add(chance.randrange(writer.size // chunk))
     for number in chunks:
-        writer.write_direct(number * chunk, os.urandom(WRITE_BYTES))
+        writer.write_direct(number * chunk + at, os.urandom(WRITE_BYTES))
     writer.flush()
     writer.close()
     return count * WRITE_BYTES

@@ -140,7 +140,7 @@ class FrazilHost:
 
     # The command line.
 
-    def frazil(self, *words: str, check: bool = True, timeout: float = 120.0) -> Said:
+    def frazil(self, *words: str, check: bool = True, timeout: float = 400.0) -> Said:
         """Run ``frazil`` in the guest.
 
         :raises FrazilFailed: ``check`` is set and the exit code is not 0.
@@ -154,7 +154,7 @@ class FrazilHost:
             )
         return said
 
-    def json(self, *words: str, timeout: float = 120.0) -> Any:
+    def json(self, *words: str, timeout: float = 400.0) -> Any:
         """Run ``frazil … --json``; what it printed. :raises FrazilFailed: see :meth:`frazil`."""
         return self.frazil(*words, "--json", timeout=timeout).value
 
@@ -163,7 +163,7 @@ class FrazilHost:
         what: str,
         ask: Callable[[], Any],
         *,
-        timeout: float = 120.0,
+        timeout: float = 400.0,
         pause: float = 0.3,
     ) -> Any:
         """Ask again and again until the answer is true; that answer.

@@ -74,7 +74,12 @@ class Lab:
         self.stop()
 
     def start(
-        self, *names: str, disks: str = "raw", cache: str = "unsafe", cold: bool = False
+        self,
+        *names: str,
+        disks: str = "raw",
+        cache: str = "unsafe",
+        cold: bool = False,
+        cpus: int = 1,
     ) -> list[Guest]:
         """Start guests by these names, all at once; returns them in that order.
 
@@ -85,20 +90,21 @@ class Lab:
         the last flush; "lossy" is another word for it.
         cache: "unsafe" makes the guest's flushes cheap (safe against power cuts of the
         guest, not of the host); "writeback" passes them to the host's disk, for
-        benchmarks. cold: boot instead of cloning the template (10 to 30 s).
+        benchmarks. cold: boot instead of cloning the template (10 to 30 s). cpus: processors;
+        guests of more than one boot from cold.
         Raises LabError when a name is taken or no host name, or a guest does not start.
         """
         kind = "qcow2" if disks == "lossy" else disks
         if kind not in ("raw", "qcow2") or cache not in ("unsafe", "writeback"):
             raise LabError(f"disks={disks!r}, cache={cache!r}: see Lab.start for the choices")
-        fresh = [self._define(name, kind, cache) for name in names]
+        fresh = [self._define(name, kind, cache, cpus) for name in names]
         with ThreadPoolExecutor(max(1, len(fresh))) as pool:
             list(pool.map(lambda guest: guest.boot() if cold else guest.restart(), fresh))
             others = [guest for guest in self.guests.values() if guest not in fresh]
             list(pool.map(self._tell_hosts, [guest for guest in others if guest.running]))
         return fresh
 
-    def _define(self, name: str, kind: str, cache: str) -> Guest:
+    def _define(self, name: str, kind: str, cache: str, cpus: int) -> Guest:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,20}", name) or name in self.guests:
             raise LabError(f"{name!r} is taken, or no host name: pick another")
         number = len(self.guests) + 1
@@ -115,6 +121,7 @@ class Lab:
             number,
             folder,
             drives,
+            cpus=cpus,
             template=self.template,
             switch=self._switch,
             hosts=self.hosts,

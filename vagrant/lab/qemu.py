@@ -65,6 +65,7 @@ class Machine:
     folder: Path
     disks: tuple[Disk, ...]
     network: str = "socket,mcast=239.77.0.1:17077,localaddr=127.0.0.1"
+    cpus: int = 1
     extra_kernel: str = ""
     ram: Path | None = None
     shared: bool = False
@@ -74,7 +75,8 @@ class Machine:
     def argv(self) -> list[str]:
         """QEMU's arguments; sockets and the console lie in the folder, its working directory."""
         program = [tool("qemu-system-x86_64"), "-nodefaults", "-no-user-config"]
-        program += ["-display", "none", "-no-reboot", "-smp", "1", "-m", str(MEMORY_MIB)]
+        program += ["-display", "none", "-no-reboot"]
+        program += ["-smp", str(self.cpus), "-m", str(MEMORY_MIB)]
         if self.accel == "kvm":
             program += ["-accel", "kvm", "-cpu", "host"]
         else:

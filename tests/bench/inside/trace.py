@@ -115,7 +115,7 @@ def measure(rounds: int) -> dict[str, Any]:
     """Each workload in each state, a slice of each in turn, ``rounds`` times."""
     program, seconds = compiled()
     os.close(program.attachment)
-    watched = Watched(*program.maps, program.missed)
+    watched = Watched(*program.maps, program.missed, lambda: True)
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in WORKLOADS}
     with Rig() as rig:
         settings = {kind: Setting(rig, kind) for kind in ("zero", "disk")}
