@@ -181,7 +181,7 @@ def test_configurations_that_cannot_be_meant(text: str, told: str) -> None:
 
 def test_a_configuration_that_can() -> None:
     text = '[authority]\nkind = "etcd"\nendpoints = ["https://a:1", "http://127.0.0.1:2379"]\n'
-    assert read(text).authority.ttl == 30.0
+    assert read(text).authority.ttl == Seconds(30.0)
 
 
 # The daemon's side.
