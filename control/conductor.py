@@ -85,6 +85,10 @@ class Conductor(threading.Thread):
             running = [(worker, view) for worker, view in seen if view is not None]
             if not running:
                 return FOREVER
+            for worker, view in running:
+                if view.pending and view.due_in <= 0:
+                    # It may have begun to wait before there was what it is to copy.
+                    worker.look()
             record = self.group.record
             wait = freeze_in(record.policy, record.quorum, [view for _, view in running])
             if wait > 0:
@@ -94,7 +98,7 @@ class Conductor(threading.Thread):
             for worker in waiting:
                 worker.enter("freezing")
             self._freeze()
-        for worker, _ in running:
+        for worker in self._workers():
             worker.look()
         return 0.0
 

@@ -119,7 +119,7 @@ class Stack:
     def push(self) -> None:
         """Make the next layer, and load the head's next table."""
         self.layers.append(self._new(self.layers[-1].sequence + 1))
-        device = self._stack.push(self.layers[-1])
+        device = self._stack.push(self.layers[-1], self.layers[-2].sequence)
         self._stack.dmsetup.load(self.head.name, self._stack.linear_over(device))
 
     def plan(self) -> FreezePlan:
