@@ -146,6 +146,7 @@ class Receiver:
                 if what == "trailer":
                     session.check_whole(request.trailer)
                     yield from session.fill(wanted.size)
+                    session.check_limits()
                     yield from session.grow()
                     yield self._end(wanted, session.finish())
                     return
@@ -292,6 +293,15 @@ class _Session:
             self._staging.close()
             self._store.drop_incoming(self._wanted.volume)
             raise
+
+    def check_limits(self) -> None:
+        """What came since the last checkpoint counts too, and now all of it is there.
+
+        :raises QuotaExceeded, ReplicaFull: it is too much; what is durable stays.
+        """
+        if self._quota is not None:
+            self._save()
+            self._check_room(self._record)
 
     def finish(self) -> IncomingRecord:
         """All of it came, and is on stable storage before the journal may say so."""
