@@ -97,7 +97,7 @@ class Conductor(threading.Thread):
             waiting = [worker for worker, view in running if not view.pending]
             for worker in waiting:
                 worker.enter("freezing")
-            self._freeze()
+            self.freeze()
         for worker in self._workers():
             worker.look()
         return 0.0
@@ -105,7 +105,11 @@ class Conductor(threading.Thread):
     def _tell(self, error: FrazilError) -> None:
         self._context.events.add("error", self.group.name, error.name, str(error))
 
-    def _freeze(self) -> None:
+    def freeze(self) -> None:
+        """Freeze the group now, between its hooks; for who holds ``freezing``.
+
+        :raises FrazilError: of a hook before it, or of the freeze; heads go on.
+        """
         # With writers running, and before any of them is quieted: the less is left for later.
         self.group.sync()
         volumes = [volume.name for volume in self.group.volumes]

@@ -292,7 +292,7 @@ class Host:
             check_adoptable(spans, [*others, *self.occupied()], growing=record)
             if not dry_run:
                 volume.grow(spans)
-                conductor.group.freeze()
+                conductor.freeze()
                 told = f"from {record.size} to {size_of(spans)} bytes"
                 self.context.events.add("info", name, "grown", told)
         conductor.wake()
