@@ -20,8 +20,8 @@ from control.timing import LAYERS_AT_MOST
 from tests.soft.histories import Histories
 from tests.soft.world import GROUP, Wrong
 
-FREEZE_EFFECTS = 40
-COPY_EFFECTS = 30
+FREEZE_EFFECTS = 34
+COPY_EFFECTS = 24
 SACRIFICE_EFFECTS = 40
 """More than there are: the last ones live."""
 
@@ -64,7 +64,9 @@ def test_a_daemon_that_dies_anywhere_in_a_freeze_goes_on(told: Histories, power:
     for effects in range(FREEZE_EFFECTS):
         told.world.write("a", 4096 * (effects % 60), bytes([effects + 1]) * 4096)
         told.freeze(chunk=4, dies=effects, power=power)
+        lives = not told.world.died
         go_on(told)
+    assert lives
 
 
 @pytest.mark.parametrize("power", [False, True])
@@ -77,10 +79,13 @@ def test_a_daemon_that_dies_anywhere_in_a_copy_or_merge_goes_on(
         told.world.write("a", 4096 * effects, bytes([effects + 1]) * 4096)
         told.world.freeze()
         told.copy_badly("m1", nothing, dies=effects, power=power)
+        lives = not told.world.died
         told.right()
         told.copy("m1")
         told.merge("a", dies=effects, power=power)
+        lives = lives and not told.world.died
         go_on(told)
+    assert lives
 
 
 def test_a_replica_that_is_down_holds_nobody_back(told: Histories) -> None:

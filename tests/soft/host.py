@@ -24,8 +24,11 @@ from control.host import Host
 from control.journal import Journal
 from control.merger import Merger
 from control.mirror import MirrorWorker
+from control.pool.choose import open_replica_pool
 from control.pool.files import FileObject, FilesPool
+from control.pool.joined import REPLICA, JoinedPool
 from control.rates import Rates
+from control.replica.merging import ReplicaMerger
 from control.room import RoomKeeper
 from control.scrubber import Scrubber
 from control.trace import Tracing
@@ -34,11 +37,12 @@ from dm_tables.device import Device
 from dm_tables.errors import FrazilError
 from dm_tables.guard import leftovers
 from dm_tables.units import KIB
+from tests.replica_tools import Rule
 from tests.soft.kernel import SoftFreezer, SoftTracer
-from tests.soft.mapper import SoftMapper
+from tests.soft.mapper import Loops, SoftMapper
 
 LOOPS = ("attach_loop", "find_loop", "detach_loop")
-STILL = (MirrorWorker, Conductor, Merger, RoomKeeper, Historian, Scrubber, Brake)
+STILL = (MirrorWorker, Conductor, Merger, ReplicaMerger, RoomKeeper, Historian, Scrubber, Brake)
 
 
 def mapper_of(device: Any) -> SoftMapper:
@@ -52,7 +56,7 @@ def _drawn(volume: Volume) -> Choice:
 
 
 @contextmanager
-def soft_kernel(loops: SoftMapper) -> Iterator[None]:
+def soft_kernel(loops: Loops) -> Iterator[None]:
     """No kernel, no threads of frazil's own, and everything in small pieces."""
 
     def still(*_: object, **__: object) -> None:
@@ -116,6 +120,10 @@ class SoftHost:
             state=msgspec.structs.replace(defaults.state, directory=directory / "state"),
             run=msgspec.structs.replace(defaults.run, directory=directory / "run"),
             copy=msgspec.structs.replace(defaults.copy, keep_layers=keep_layers),
+            listen=msgspec.structs.replace(
+                defaults.listen, address=f"unix:{directory}/peer", plaintext=True
+            ),
+            replica=msgspec.structs.replace(defaults.replica, allow=(Rule(),)),
         )
         directory.mkdir()
         (directory / "state").mkdir()
@@ -126,14 +134,15 @@ class SoftHost:
         state = self.config.paths.state
         journal, events = Journal(self.config.paths.journal), Events(state / "events.db")
         self.pool = FilesPool(self.config.pool_directory)
+        pool = JoinedPool(self.pool, open_replica_pool(self.config), REPLICA)
         context = Context(
             config=self.config,
             journal=journal,
             events=events,
-            pool=self.pool,
+            pool=pool,
             dmsetup=self.mapper.dmsetup(),
             freezer=cast(Any, self.freezer),
-            tracing=Tracing(journal, events, self.pool, cast(Any, self.tracer)),
+            tracing=Tracing(journal, events, pool, cast(Any, self.tracer)),
             history=History(self.config.paths.history),
             rates=Rates(),
         )

@@ -77,26 +77,11 @@ class LiveStore:
         self.dirty = False
 
 
-class SoftMapper(FakeMapper):
-    """A device-mapper in memory, over files.
+class Loops:
+    """Loop devices that are only numbers."""
 
-    :param directory: where devices are shown as files, for whatever opens them.
-
-    ``chunk`` is what the next layers get; ``effect`` is called before anything changes, and
-    ``racing`` when a device was suspended or resumed.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self._shown = directory
-        self._shown.mkdir()
+    def __init__(self) -> None:
         self._numbers: dict[Path, str] = {}
-        self.stores: dict[str, LiveStore] = {}
-        self.chunk = Bytes(4096)
-        self.effect: Callable[[], None] = lambda: None
-        self.racing: Callable[[], None] = lambda: None
-
-    # Loop devices that are only numbers.
 
     def attach(self, file: Path) -> str:
         """The number of the device over a file."""
@@ -107,7 +92,31 @@ class SoftMapper(FakeMapper):
         return self._numbers.get(file)
 
     def detach(self, file: Path) -> None:
-        """Others keep their numbers."""
+        """Files keep their numbers."""
+
+    def file(self, devno: str) -> Path | None:
+        """The file behind a number."""
+        return next((path for path, number in self._numbers.items() if number == devno), None)
+
+
+class SoftMapper(FakeMapper):
+    """A device-mapper in memory, over files.
+
+    :param directory: where devices are shown as files, for whatever opens them.
+
+    ``chunk`` is what the next layers get; ``effect`` is called before anything changes, and
+    ``racing`` when a device was suspended or resumed.
+    """
+
+    def __init__(self, directory: Path, loops: Loops) -> None:
+        super().__init__()
+        self._shown = directory
+        self._shown.mkdir()
+        self._loops = loops
+        self.stores: dict[str, LiveStore] = {}
+        self.chunk = Bytes(4096)
+        self.effect: Callable[[], None] = lambda: None
+        self.racing: Callable[[], None] = lambda: None
 
     # What devices hold.
 
@@ -190,7 +199,9 @@ class SoftMapper(FakeMapper):
         return found[0]
 
     def _file_of(self, devno: str) -> Path:
-        return next(path for path, number in self._numbers.items() if number == devno)
+        path = self._loops.file(devno)
+        assert path is not None, f"{devno} is no file"
+        return path
 
     # Tables that come and go.
 
@@ -222,7 +233,7 @@ class SoftMapper(FakeMapper):
 
     def _check(self, text: str) -> None:
         for devno in Table.parse(text).devices():
-            known = devno in self._numbers.values() or any(
+            known = self._loops.file(devno) is not None or any(
                 devno == f"253:{one.minor}" for one in self.devices.values()
             )
             if not known:

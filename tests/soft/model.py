@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from control.blocks import BLOCK
@@ -48,15 +47,13 @@ class VolumeModel:
             self.since |= self.instant[1]
             self.instant = None
 
-    def bytes_between(self, base: str, uuid: str) -> int:
-        """At most so many bytes have to be sent from one generation to another."""
+    def bytes_between(self, base: str, uuid: str, widest: int = WIDEST) -> int:
+        """At most so many bytes have to be sent from one generation to another.
+
+        :param widest: the largest chunk of the layers between.
+        """
         order = list(self.images)
         blocks: set[int] = set()
         for made in order[order.index(base) + 1 : order.index(uuid) + 1]:
             blocks |= self.changed[made]
-        return widened(blocks)
-
-
-def widened(blocks: Iterable[int]) -> int:
-    """The bytes of the widest chunks that hold the blocks."""
-    return WIDEST * len({block * BLOCK // WIDEST for block in blocks})
+        return widest * len({block * BLOCK // widest for block in blocks})

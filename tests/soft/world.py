@@ -23,7 +23,7 @@ from dm_tables.errors import FrazilError
 from dm_tables.units import SECTOR, Bytes
 from tests.replica_tools import MEMORY
 from tests.soft.host import Complaints, SoftHost, soft_kernel
-from tests.soft.mapper import SoftMapper
+from tests.soft.mapper import Loops, SoftMapper
 from tests.soft.model import VolumeModel
 from tests.soft.replica import SoftReplica
 
@@ -65,14 +65,16 @@ class World:
         self._stack = ExitStack()
         self._stack.callback(shutil.rmtree, self.directory)
         self._listen()
-        self.mapper = SoftMapper(self.directory / "devices")
-        self._stack.enter_context(soft_kernel(self.mapper))
+        loops = Loops()
+        self._stack.enter_context(soft_kernel(loops))
+        self.mapper = SoftMapper(self.directory / "devices", loops)
         self.source = SoftHost(self.directory / "source", self.mapper, keep_layers)
         self.replicas = {name: SoftReplica(self.directory / name) for name in replicas}
         self.models = {name: VolumeModel(bytearray(data)) for name, data in volumes.items()}
         self.allowed: Counter[tuple[str, str]] = Counter()
         self.wholes: Counter[tuple[str, str]] = Counter()
         self.known: dict[tuple[str, str], str] = {}
+        self.died = False
         self.left: dict[tuple[str, str], str] = {}
         for name, data in volumes.items():
             self._make_volume(name, data)
@@ -249,6 +251,7 @@ class World:
                 yield
         except Died:
             pass
+        self.died = deaths.dead
         if deaths.dead:
             self.restart(power=power or self.source.freezer.inside, killed=True)
 

@@ -1,0 +1,232 @@
+"""Two sites that change sides, beside the model of what the one that leads must hold."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from control.chunk_size import DEFAULT_CHUNK
+from control.promote import WayBack
+from control.records import GroupRecord, MirrorRecord, MirrorState
+from control.replica.images import open_image
+from control.replica.records import ROLE_REPLICA
+from control.replica.side import ReplicaSide
+from control.switch import Roles
+from dm_tables.errors import FrazilError, Precondition
+from dm_tables.units import Bytes
+from tests.replica_tools import MEMORY
+from tests.soft.host import SoftHost, soft_kernel
+from tests.soft.mapper import Loops, SoftMapper
+from tests.soft.model import VolumeModel
+from tests.soft.world import GROUP, demand
+
+
+class Site:
+    """A host that is a source and a replica, whichever is asked of it."""
+
+    def __init__(self, directory: Path, loops: Loops) -> None:
+        directory.mkdir()
+        self.mapper = SoftMapper(directory / "devices", loops)
+        self.soft = SoftHost(directory / "host", self.mapper)
+        self.address = str(self.soft.config.listen.address)
+        self._take_part()
+
+    def _take_part(self) -> None:
+        self.side = ReplicaSide(self.soft.host.context)
+        self.roles = Roles(self.soft.host, self.side)
+        self.side.start()
+        self.roles.resume()
+        self.side.listen()
+
+    def stop(self) -> None:
+        """End both roles."""
+        self.side.stop()
+        self.soft.stop()
+
+    def start(self, *, power: bool) -> None:
+        """Both roles again. ``power``: the kernel too."""
+        if power:
+            self.mapper.power_cut()
+            self.soft.tracer.begin_anew()
+        self.soft.start()
+        self._take_part()
+
+    @property
+    def mirrors(self) -> list[str]:
+        """The names of its mirrors."""
+        return [record.name for record in self.soft.journal.mirrors()]
+
+    @property
+    def leads(self) -> bool:
+        """Whether the group is a source here."""
+        return self.soft.journal.group(GROUP) is not None
+
+    def replicas(self) -> list[str]:
+        """The volumes of which this is a replica that has a generation."""
+        journal = self.side.store.journal
+        return [
+            volume.name
+            for volume in journal.volumes()
+            if volume.role == ROLE_REPLICA and journal.newest(volume.name) is not None
+        ]
+
+    def newest(self, volume: str) -> Any:
+        """The newest committed generation."""
+        return self.side.store.journal.newest(volume)
+
+    def image(self, volume: str) -> bytes:
+        """What it shows."""
+        store = self.side.store
+        with store.reading(volume) as chain, open_image(store, chain) as image:
+            return bytes(image.read(Bytes(0), chain.size))
+
+
+class Sites:
+    """A group of volumes that begins at the first of two sites.
+
+    :param volumes: what they begin with, by name.
+    """
+
+    def __init__(self, volumes: dict[str, bytes]) -> None:
+        self.directory = Path(tempfile.mkdtemp(dir=MEMORY))
+        self._stack = ExitStack()
+        self._stack.callback(shutil.rmtree, self.directory)
+        loops = Loops()
+        self._stack.enter_context(soft_kernel(loops))
+        self.leader, self.other = (Site(self.directory / name, loops) for name in ("east", "west"))
+        self.models = {name: VolumeModel(bytearray(data)) for name, data in volumes.items()}
+        self.known: dict[tuple[Path, str], str] = {}
+        for name, data in volumes.items():
+            path = self.directory / f"{name}.disk"
+            path.write_bytes(data)
+            self.host.create_volume(name, [(str(path), 0, 0)], 0, dry_run=False)
+        record = GroupRecord(GROUP, implicit=False, consistency="crash")
+        self.host.roster.create_group(record, list(volumes))
+        self.host.roster.create_mirror(
+            MirrorRecord(
+                "there",
+                GROUP,
+                self.other.address,
+                "{volume}",
+                MirrorState.RUNNING,
+                interval_ms=0,
+                rate_bytes=0,
+                on_demand=False,
+                plaintext=True,
+                verify=False,
+            )
+        )
+
+    def close(self) -> None:
+        """End everything."""
+        for site in (self.leader, self.other):
+            with suppress(Exception):
+                site.stop()
+        self._stack.close()
+
+    @property
+    def host(self) -> Any:
+        """The leader's."""
+        return self.leader.soft.host
+
+    def write(self, volume: str, at: int, data: bytes) -> None:
+        """At the site that leads."""
+        self.leader.mapper.write(self.leader.soft.head(volume), at, data)
+        self.models[volume].write(at, data)
+
+    def freeze(self) -> None:
+        """At the site that leads."""
+
+        def frozen() -> None:
+            for model in self.models.values():
+                model.freeze()
+
+        self.leader.soft.freezer.frozen = frozen
+        self.host.roster.conductor(GROUP)._freeze()
+        for name, model in self.models.items():
+            for made in reversed(self.leader.soft.journal.generations(name)):
+                if made.frozen_at is not None and made.uuid not in model.images:
+                    model.happened(made.uuid)
+            model.came_to_nothing()
+
+    def copy(self) -> FrazilError | None:
+        """The leader's mirror takes a step."""
+        failed = [self.leader.soft.step(mirror) for mirror in self.leader.mirrors]
+        return next((error for error in failed if error is not None), None)
+
+    def merge(self) -> None:
+        """Both sites' mergers take a step."""
+        for site in (self.leader, self.other):
+            for volume in site.soft.host.volumes():
+                site.soft.host.merger._merge_one(volume)
+            site.side.merger.merge_next()
+
+    # Changing sides.
+
+    def fail_over(self) -> None:
+        """The site that leads is gone, and the other one goes on from what it has."""
+        self.leader.stop()
+        self.other.roles.promoter.promote(GROUP, back=self._back(), progress=lambda *_: None)
+        self.leader, self.other = self.other, self.leader
+        for name, model in self.models.items():
+            newest = self.leader.soft.journal.generations(name)[0]
+            model.head = bytearray(model.images[newest.uuid])
+            model.since.clear()
+
+    def _back(self) -> WayBack:
+        return WayBack(self.leader.address, plaintext=True)
+
+    def come_back(self, *, power: bool) -> None:
+        """The site that was gone is there again, and becomes the replica."""
+        self.other.start(power=power)
+        if self.other.leads:
+            stale = [self.other.soft.step(mirror) for mirror in self.other.mirrors]
+            demand(all(stale), "what is promoted took a copy from its old source")
+            self.check()
+            self.other.roles.demoter.demote(GROUP, "loopback", force=True)
+            for volume in self.models:
+                self.other.side.drop_diverged(volume)
+
+    def switch(self) -> bool:
+        """As planned, where nothing is on one side alone. :return: whether it was so."""
+        try:
+            self.leader.roles.demoter.demote(GROUP, "loopback", force=False)
+        except Precondition:
+            return False
+        self.other.roles.promoter.promote(GROUP, back=self._back(), progress=lambda *_: None)
+        self.leader, self.other = self.other, self.leader
+        return True
+
+    # What must be so.
+
+    def check(self, *, both: bool = True) -> None:
+        """:raises Wrong: a head, an image or a replica does not hold what it must."""
+        for name, model in self.models.items():
+            head = self.leader.mapper.image(self.leader.soft.head(name))
+            demand(head == bytes(model.head), f"{name}: the head is wrong")
+            volume = self.leader.soft.volume(name)
+            for made in volume.images():
+                shown = self.leader.mapper.image(str(volume.image(made).name))
+                right = shown == model.images[made.uuid]
+                demand(right, f"{name}: the image of generation {made.number} changed")
+        if both:
+            self._check_replica()
+
+    def _check_replica(self) -> None:
+        found = set()
+        for name in self.other.replicas():
+            model, newest = self.models[name], self.other.newest(name)
+            uuid = newest.generation.uuid
+            demand(self.other.image(name) == model.images[uuid], f"{name} is no generation there")
+            found.add(uuid)
+            key = (self.other.soft.directory, name)
+            before = self.known.get(key)
+            if before and before != uuid and newest.length:
+                most = model.bytes_between(before, uuid, DEFAULT_CHUNK)
+                few = newest.length <= most + most // 64
+                demand(few, f"{name}: {newest.length} bytes came where {most} had changed")
+            self.known[key] = uuid
+        demand(len(found) <= 1, f"the replica shows different instants: {found}")
