@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.replica_tools import MEMORY
 from tests.soft.host import SoftHost, soft_kernel
 from tests.soft.mapper import Loops, SoftMapper
 from tests.soft.model import VolumeModel
-from tests.soft.world import GROUP, demand
+from tests.soft.world import GROUP, Deaths, Died, demand
 
 
 class Site:
@@ -45,6 +46,11 @@ class Site:
         """End both roles."""
         self.side.stop()
         self.soft.stop()
+
+    def kill(self) -> None:
+        """As kill -9."""
+        self.side.stop()
+        self.soft.kill()
 
     def start(self, *, power: bool) -> None:
         """Both roles again. ``power``: the kernel too."""
@@ -99,6 +105,7 @@ class Sites:
         self.leader, self.other = (Site(self.directory / name, loops) for name in ("east", "west"))
         self.models = {name: VolumeModel(bytearray(data)) for name, data in volumes.items()}
         self.known: dict[tuple[Path, str], str] = {}
+        self.died = False
         for name, data in volumes.items():
             path = self.directory / f"{name}.disk"
             path.write_bytes(data)
@@ -153,9 +160,9 @@ class Sites:
             model.came_to_nothing()
 
     def copy(self) -> FrazilError | None:
-        """The leader's mirror takes a step."""
-        failed = [self.leader.soft.step(mirror) for mirror in self.leader.mirrors]
-        return next((error for error in failed if error is not None), None)
+        """The leader's mirrors take steps: one for what was begun, one for the newest."""
+        steps = [self.leader.soft.step(mirror) for mirror in self.leader.mirrors * 2]
+        return next((error for error in steps if error is not None), None)
 
     def merge(self) -> None:
         """Both sites' mergers take a step."""
@@ -166,27 +173,50 @@ class Sites:
 
     # Changing sides.
 
-    def fail_over(self) -> None:
-        """The site that leads is gone, and the other one goes on from what it has."""
+    def fail_over(self, *, dies: int | None = None, power: bool = False) -> None:
+        """The site that leads is gone, and the other one goes on from what it has.
+
+        :param dies: the other dies too, after so many effects, and is started again.
+        """
         self.leader.stop()
-        self.other.roles.promoter.promote(GROUP, back=self._back(), progress=lambda *_: None)
+        with self._mortal(self.other, dies, power=power):
+            self._promote()
+        if not self.other.leads:
+            self._promote()
         self.leader, self.other = self.other, self.leader
         for name, model in self.models.items():
             newest = self.leader.soft.journal.generations(name)[0]
             model.head = bytearray(model.images[newest.uuid])
             model.since.clear()
 
-    def _back(self) -> WayBack:
-        return WayBack(self.leader.address, plaintext=True)
+    def _promote(self) -> None:
+        back = WayBack(self.leader.address, plaintext=True)
+        self.other.roles.promoter.promote(GROUP, back=back, progress=lambda *_: None)
 
-    def come_back(self, *, power: bool) -> None:
+    @contextmanager
+    def _mortal(self, site: Site, effects: int | None, *, power: bool) -> Iterator[None]:
+        deaths = Deaths(effects)
+        try:
+            with deaths.inserted(site.mapper):
+                yield
+        except Died:
+            pass
+        self.died = deaths.dead
+        if deaths.dead:
+            site.kill()
+            site.start(power=power)
+
+    def come_back(self, *, power: bool, dies: int | None = None) -> None:
         """The site that was gone is there again, and becomes the replica."""
         self.other.start(power=power)
         if self.other.leads:
             stale = [self.other.soft.step(mirror) for mirror in self.other.mirrors]
             demand(all(stale), "what is promoted took a copy from its old source")
             self.check()
-            self.other.roles.demoter.demote(GROUP, "loopback", force=True)
+            with self._mortal(self.other, dies, power=power):
+                self.other.roles.demoter.demote(GROUP, "loopback", force=True)
+            if self.other.leads:
+                self.other.roles.demoter.demote(GROUP, "loopback", force=True)
             for volume in self.models:
                 self.other.side.drop_diverged(volume)
 
@@ -196,7 +226,7 @@ class Sites:
             self.leader.roles.demoter.demote(GROUP, "loopback", force=False)
         except Precondition:
             return False
-        self.other.roles.promoter.promote(GROUP, back=self._back(), progress=lambda *_: None)
+        self._promote()
         self.leader, self.other = self.other, self.leader
         return True
 

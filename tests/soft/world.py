@@ -237,6 +237,7 @@ class World:
             self.source.tracer.begin_anew()
         self.source.freezer.inside = False
         self.source.start()
+        demand(not self.source.host.unassembled, f"{self.source.host.unassembled}")
         self.notice()
 
     @contextmanager
