@@ -60,13 +60,8 @@ class Demoter:
 
     def resume(self) -> None:
         """Go on with what a crash cut short: every step can be repeated."""
-        note = self._journal.note(NOTE)
-        if note:
-            left = json.loads(note)
-            for name, number in left["volumes"].items():
-                if self._journal.volume(name) is not None:
-                    self._turn(self._host.volume(name), left["names"][name], left["by"], number)
-            self._journal.set_note(NOTE, "")
+        if self._journal.note(NOTE):
+            self._go_on()
 
     def demote(self, name: str, identity: str, *, force: bool) -> list[str]:
         """Make a replica of a volume by itself, or of all volumes of a group.
@@ -80,7 +75,6 @@ class Demoter:
         if not identity:
             raise Usage("who will write the replica is not said", "--identity NAME")
         group = self._host.roster.conductor(name).group
-        implicit = group.record.implicit
         for volume in group.volumes:
             volume.check_idle()
         workers = self._host.roster.workers_in(group.name)
@@ -95,16 +89,23 @@ class Demoter:
         names = {volume.name: self._replica_name(workers, volume.name) for volume in group.volumes}
         claim = source_claim(self._journal, group.name)
         self._write_down(group, names, identity, common)
-        for worker in workers:
-            self._host.roster.remove_mirror(worker.mirror)
-        for volume in group.volumes:
-            number = common[volume.name].number
-            self._turn(volume, names[volume.name], identity, number)
-        if not implicit:
-            self._host.roster.forget_group(group.name)
-        self._journal.set_note(NOTE, "")
+        self._go_on()
         self._host.context.authority.released(claim)
         return list(names.values())
+
+    def _go_on(self) -> None:
+        """Do what is written down, from its begin: every step can be repeated."""
+        left = json.loads(self._journal.note(NOTE))
+        group = left["group"]
+        for worker in self._host.roster.workers_in(left["mirrored"]):
+            self._host.roster.remove_mirror(worker.mirror)
+        for name, number in left["volumes"].items():
+            if self._journal.volume(name) is not None:
+                volume, there = self._host.volume(name), left["names"][name]
+                self._turn(volume, there, left["by"], number, group)
+        if group:
+            self._host.roster.forget_group(group)
+        self._journal.set_note(NOTE, "")
 
     def _write_down(
         self,
@@ -114,6 +115,8 @@ class Demoter:
         common: dict[str, GenerationRecord],
     ) -> None:
         note = {
+            "mirrored": group.name,
+            "group": "" if group.record.implicit else group.name,
             "volumes": {volume.name: common[volume.name].number for volume in group.volumes},
             "names": names,
             "by": identity,
@@ -180,7 +183,7 @@ class Demoter:
 
     # Turning.
 
-    def _turn(self, volume: Volume, name: str, identity: str, number: int) -> None:
+    def _turn(self, volume: Volume, name: str, identity: str, number: int, group: str) -> None:
         """One volume; again after a crash."""
         with volume.merging, volume.tables:
             volume.check_idle()
@@ -192,7 +195,7 @@ class Demoter:
             volume.take_down()
             above = [layer for layer in volume.layers if layer.sequence > common.layer]
             replica, layers = as_replica(volume, name, identity, common)
-            history = history_of(volume, common)
+            history = history_of(volume, common, group)
             self._replicas.take_in(replica, layers, history)
             size = sum(_stored(volume, layer) for layer in above)
             if size:
@@ -248,8 +251,11 @@ def as_replica(
     return made, layers
 
 
-def history_of(volume: Volume, common: GenerationRecord) -> list[there.CommittedRecord]:
-    """The generations that both sides have."""
+def history_of(volume: Volume, common: GenerationRecord, group: str) -> list[there.CommittedRecord]:
+    """The generations that both sides have.
+
+    :param group: what its volumes are promoted by again, together; empty for one by itself.
+    """
     journal = volume.context.journal
     return [
         there.CommittedRecord(
@@ -262,6 +268,7 @@ def history_of(volume: Volume, common: GenerationRecord) -> list[there.Committed
             b"",
             int((made.frozen_at or 0.0) * 1e9),
             volume.record.size,
+            group,
         )
         for made in journal.generations(volume.name)
         if made.frozen_at is not None and made.number <= common.number
