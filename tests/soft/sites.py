@@ -152,7 +152,7 @@ class Sites:
                 model.freeze()
 
         self.leader.soft.freezer.frozen = frozen
-        self.host.roster.conductor(GROUP)._freeze()
+        self.host.roster.conductor(GROUP).freeze()
         for name, model in self.models.items():
             for made in reversed(self.leader.soft.journal.generations(name)):
                 if made.frozen_at is not None and made.uuid not in model.images:

@@ -165,7 +165,7 @@ class World:
         self.source.freezer.frozen, self.mapper.racing = frozen, race
         try:
             with suppress(FrazilError):
-                conductor._freeze()
+                conductor.freeze()
         finally:
             self.mapper.racing = lambda: None
         self.notice()
