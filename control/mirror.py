@@ -63,7 +63,8 @@ class MirrorWorker(threading.Thread):
         self._joining = threading.Lock()
         self._joiners: list[Joiner] = []
         self._committed = committed
-        self._asked_number = 0
+        self._asked_note = f"asked {name}"
+        self._asked_number = int(context.journal.note(self._asked_note) or 0)
         self._attempts = 0
         self._asked_there = False
         self._news = False
@@ -129,6 +130,7 @@ class MirrorWorker(threading.Thread):
         """
         with self.changed:
             self._asked_number = self.group.next_number
+            self.context.journal.set_note(self._asked_note, str(self._asked_number))
         self.wake()
         return self._asked_number
 

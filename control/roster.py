@@ -446,6 +446,7 @@ class Roster:
         worker.join(30)
         with self._lock:
             self.context.journal.remove_mirror(name)
+            self.context.journal.set_note(f"asked {name}", "")
             self._workers.pop(name, None)
         self.context.events.add("info", name, "removed", "the replica keeps what it has")
         self._wake_merger()

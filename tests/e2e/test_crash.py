@@ -85,7 +85,7 @@ SOURCE_PHASES = {
     "frozen and journaled": "die-after control.volume:Volume.freeze_happened",
     "about to copy": "die-before control.copying:Copier.run",
     "committed there, not journaled here": "die-after control.copying:Copier.run",
-    "journaled, not merged": "die-after control.mirror:MirrorWorker._commit",
+    "journaled, not merged": "die-after control.mirror:MirrorWorker._note_committed",
     "merged, not journaled": "die-before control.volume:Volume._merged",
     # The first call is at the start of the daemon.
     "merged and journaled, not dropped": "die-before control.stack:StackDevices.settle 2",

@@ -34,7 +34,7 @@ initial = "8MiB"
 grow_at = 0.8
 sacrifice_at = 0.9
 """
-SHORT, LONG = 'horizon = "1ms"\n', 'horizon = "10m"\n'
+SHORT, LONG = 'horizon = "1s"\n', 'horizon = "10m"\n'
 """How far ahead room is made: for nothing that a test writes, and for everything."""
 
 FEW = 40
