@@ -217,8 +217,12 @@ def _written(volume: Volume, layer: LayerRecord) -> int:
 
 
 def _stored(volume: Volume, layer: LayerRecord) -> int:
-    """Bytes of chunks in a layer, by its store: its device may be gone."""
-    if layer.state is LayerState.PREPARED:
+    """Bytes of chunks in a layer, by its store: its device may be gone.
+
+    If it held none, its store may be gone too: a demote was cut short after it.
+    """
+    there = layer.object_name in volume.context.pool.list()
+    if layer.state is LayerState.PREPARED or not there:
         return 0
     return volume.frozen_chunks(layer) * layer.chunk
 

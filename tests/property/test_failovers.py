@@ -18,8 +18,8 @@ from tests.soft.sites import Sites
 from tests.soft.world import demand
 
 SIZES = {"a": 256 * 4096, "b": 21 * 4096 + 3 * SECTOR}
-PROMOTE_EFFECTS = 60
-DEMOTE_EFFECTS = 60
+TURN_EFFECTS = 90
+"""More than a promote or a demote has."""
 
 deaths = st.one_of(st.none(), st.integers(0, 60))
 
@@ -146,10 +146,12 @@ def test_a_site_that_dies_anywhere_in_a_change_of_sides_goes_on(
 ) -> None:
     """In the promote, and later in the demote."""
     died = True
-    for effects in range(0, PROMOTE_EFFECTS + DEMOTE_EFFECTS, 5):
+    for effects in range(0, TURN_EFFECTS, 3):
         begun.write("a", effects % 100, 12)
         begun.sites.freeze()
-        begun.fail_over(work=1, lost=True, power=power, dies=effects, dies_later=effects)
+        begun.fail_over(
+            work=1, lost=effects % 2 == 0, power=power, dies=effects, dies_later=effects
+        )
         died = begun.sites.died
         begun.right()
         begun.copy()
