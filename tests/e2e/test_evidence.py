@@ -149,7 +149,7 @@ def test_a_layer_grows_before_the_forecast_says_that_it_is_full(mirrored: Mirror
     assert live(mirrored.volume)["size_bytes"] > FIRST_ROOM
     assert live(mirrored.volume)["used_bytes"] < FIRST_ROOM * 0.8
     assert trace_of(live(mirrored.volume)) == ("traced", "")
-    assert " grown " in mirrored.pair.source.frazil("events").out
+    assert " grown: " in mirrored.pair.source.frazil("events").out
 
 
 def test_views_and_forecasts_of_a_writer_at_work(mirrored: Mirrored) -> None:
