@@ -167,9 +167,10 @@ class Writer:
         target = "tests.workload.block_writer:ask"
         return self.guest.call(target, self.socket, do, timeout=300.0, **keywords)
 
-    def write(self, count: int, pattern: str = "mixed") -> None:
+    def write(self, count: int, pattern: str = "mixed", pause: float = 0.0) -> None:
         """That many random writes, and a flush."""
-        assert self.ask("write", count=count, pattern=pattern)["failed"] == ""
+        done = self.ask("write", count=count, pattern=pattern, pause=pause)
+        assert done["failed"] == ""
 
     def digest(self) -> str:
         """The digest of what the head must hold now."""

@@ -121,7 +121,7 @@ def mirrored() -> Iterator[Mirrored]:
 
 
 def test_room_is_forecast(mirrored: Mirrored) -> None:
-    mirrored.writer.write(FEW, "small")
+    mirrored.writer.write(FEW, "small", pause=0.1)
     source = mirrored.pair.source
     room = source.until(
         "the layer was looked at",

@@ -100,10 +100,11 @@ class Service:
         self._failed = ""
         self.over = False
 
-    def write(self, count: int, pattern: str = "mixed") -> Reply:
-        """That many writes, then a flush."""
+    def write(self, count: int, pattern: str = "mixed", pause: float = 0.0) -> Reply:
+        """That many writes, with a pause after each, then a flush."""
         for _ in range(count):
             self._writer.step(pattern)
+            time.sleep(pause)
         self._writer.flush()
         return self.status()
 
