@@ -71,7 +71,7 @@ install -D -m 644 -t "$root/usr/lib/sysusers.d" dist/sysusers.d/*.conf
 install -D -m 644 -t "$root/usr/lib/tmpfiles.d" dist/tmpfiles.d/*.conf
 install -D -m 644 -t "$root/usr/share/frazil" dist/config.toml.example
 install -D -m 755 -t "$root/usr/share/frazil/examples" dist/examples/*.sh
-install -D -m 644 -t "$root/usr/share/doc/frazil" README.md docs/*.md
+install -D -m 644 -t "$root/usr/share/doc/frazil" README.md docs/*.md bpf/*_example.txt
 install -D -m 644 -t "$root/usr/share/man/man8" bpf/*.8
 gzip -9n "$root"/usr/share/man/man8/*
 install -D -m 644 LICENSE "$root/usr/share/doc/frazil/copyright"
