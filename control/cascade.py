@@ -261,6 +261,10 @@ class CascadeGroup:
         """Bytes of all its volumes."""
         return sum(volume.size for volume in self.volumes)
 
+    def freezing(self) -> bool:
+        """It is frozen elsewhere: nothing here waits for that."""
+        return False
+
     def instants(self) -> list[Instant]:
         """The instants of which every member's image is here, newest first.
 

@@ -29,7 +29,6 @@ class Conductor(threading.Thread):
         super().__init__(name=f"group {group.name}", daemon=True)
         self.group = group
         self.problem = ""
-        self.freezing = threading.Lock()
         self._context = context
         self._workers = workers
         self._wanted = threading.Event()
@@ -79,7 +78,7 @@ class Conductor(threading.Thread):
 
     def _step(self) -> float:
         """Freeze if it is due. :return: how many seconds to wait before the next look."""
-        with self.freezing:
+        with self.group.freezes:
             newest = self.group.newest()
             seen = [(worker, worker.readiness(newest)) for worker in self._workers()]
             running = [(worker, view) for worker, view in seen if view is not None]
@@ -106,7 +105,7 @@ class Conductor(threading.Thread):
         self._context.events.add("error", self.group.name, error.name, str(error))
 
     def freeze(self) -> None:
-        """Freeze the group now, between its hooks; for who holds ``freezing``.
+        """Freeze the group now, between its hooks; for who holds the group's ``freezes``.
 
         :raises FrazilError: of a hook before it, or of the freeze; heads go on.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ class Group:
         self.name = name
         self.context = context
         self.volumes: tuple[Volume, ...] = ()
+        self.freezes = threading.Lock()
         self.set_volumes(volumes)
 
     def set_volumes(self, volumes: Sequence[Volume]) -> None:
@@ -40,6 +42,10 @@ class Group:
         if record is None:
             raise Precondition(f"group {self.name} is gone")
         return record
+
+    def freezing(self) -> bool:
+        """Whether somebody holds ``freezes``: a freeze is being decided on or made."""
+        return self.freezes.locked()
 
     @property
     def problem(self) -> str:

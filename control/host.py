@@ -285,7 +285,7 @@ class Host:
         """
         volume = self.volume(name)
         conductor = self.roster.conductor_of(name)
-        with conductor.freezing:
+        with conductor.group.freezes:
             record = volume.record
             spans = grown(record.spans, wanted)
             others = [one for one in self.context.journal.volumes() if one.name != name]

@@ -36,6 +36,8 @@ log = logging.getLogger("frazil.mirror")
 PATIENCE_SECONDS = 60.0
 """For how long a replica that fails is waited for by the others of its group."""
 STOP_SECONDS = 0.5
+FREEZE_SECONDS = 0.1
+"""How soon a mirror that breaks looks again whether a freeze was made."""
 ASK_AGAIN_SECONDS = 30.0
 
 
@@ -262,9 +264,11 @@ class MirrorWorker(threading.Thread):
             return FOREVER
         if not self._asked_there:
             self._ask_there(record)
+        freezing = self.group.freezing()
         instant = self._next(record)
         if instant is None and record.state is MirrorState.BREAKING:
-            return self._broken()
+            # What is being frozen may be for this mirror: then that is its last cycle.
+            return FREEZE_SECONDS if freezing else self._broken()
         shut = 0.0 if self.asked else self.timing.shut(record, time.time())
         if shut > 0:
             return self._rest(shut)

@@ -194,6 +194,9 @@ class MirroredGroup(Protocol):
         :param committed: the newest generation that it has.
         """
 
+    def freezing(self) -> bool:
+        """Whether a freeze of it is being decided on or made."""
+
     def written(self) -> bool:
         """Whether anything was written since the last freeze."""
 

@@ -182,7 +182,7 @@ class Roster:
         :raises Usage, Precondition: as :meth:`create_group`; nothing was changed.
         """
         conductor = self.conductor(record.name)
-        with self._lock, conductor.freezing:
+        with self._lock, conductor.group.freezes:
             check_settings(record)
             members = self.context.journal.members(record.name)
             for name in remove:

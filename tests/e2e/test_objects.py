@@ -225,7 +225,7 @@ def test_source_and_replica_on_one_host(pair: Pair, name: str) -> None:
     pair.source.frazil("replica", "remove", name, "--yes")
 
 
-@pytest.mark.parametrize(("kind", "options"), [("ext4", ""), ("xfs", "--unsupported")])
+@pytest.mark.parametrize(("kind", "options"), [("ext4", ""), ("xfs", "-f --unsupported")])
 def test_mounted_filesystem(pair: Pair, kind: str, options: str) -> None:
     source, guest = pair.source, pair.source.guest
     spans: list[Span] = [(f"{DISK}d3", 64 * MIB, 40 * MIB + 7 * SECTOR)]

@@ -50,6 +50,7 @@ class Bench:
             name="db",
             volumes=[SimpleNamespace(name="data"), SimpleNamespace(name="wal")],
             newest=lambda: None,
+            freezes=threading.Lock(),
             sync=lambda: self.say("sync"),
             freeze=self.freeze,
         )
@@ -172,13 +173,18 @@ class Hours:
             )
         )
         self.shut = 0.0
+        self.freezing = False
         self.closes: float | None = None
         self.copied = threading.Event()
         self.interrupted = threading.Event()
         part = GenerationRecord("data", 1, "u", "", 5.0, 0)
         self.instants = [Instant.of([part])]
         group: Any = SimpleNamespace(
-            name="db", volumes=(), instants=lambda: self.instants, next_number=1
+            name="db",
+            volumes=(),
+            instants=lambda: self.instants,
+            next_number=1,
+            freezing=lambda: self.freezing,
         )
         self.worker = MirrorWorker("m", cast(Group, group), bench.context, lambda: None)
         timing = self.worker.timing
@@ -251,3 +257,15 @@ def test_a_mirror_that_breaks_with_nothing_to_copy_need_not_wait(
     bench.journal.change_mirror("m", state=MirrorState.BREAKING)
     hours.worker._step()
     assert hours.worker.record.state is MirrorState.BROKEN
+
+
+def test_a_mirror_that_breaks_in_a_freeze_brings_what_is_frozen(hours: Hours, bench: Bench) -> None:
+    frozen, hours.instants = hours.instants, []
+    hours.freezing = True
+    bench.journal.change_mirror("m", state=MirrorState.BREAKING)
+    assert hours.worker._step() > 0
+    assert hours.worker.record.state is MirrorState.BREAKING
+    hours.freezing, hours.instants = False, frozen
+    hours.worker.start()
+    assert hours.copied.wait(PATIENCE)
+    hours.end()
