@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import grpc
 
-from control.authority.claims import source_claim
+from control.authority.claims import Claim, source_claim
 from control.group import Group
 from control.host import Host
 from control.mirror import MirrorWorker
@@ -78,7 +79,29 @@ class Demoter:
         for volume in group.volumes:
             volume.check_idle()
         workers = self._host.roster.workers_in(group.name)
-        common = self._common(group, workers)
+        with ExitStack() as stack:
+            # What both sides have must not be merged over from here on.
+            for volume in group.volumes:
+                stack.enter_context(volume.merging)
+            common = self._common(group, workers)
+            names, claim = self._decide(group, workers, common, identity, force=force)
+        self._go_on()
+        self._host.context.authority.released(claim)
+        return list(names.values())
+
+    def _decide(
+        self,
+        group: Group,
+        workers: Sequence[MirrorWorker],
+        common: dict[str, GenerationRecord],
+        identity: str,
+        *,
+        force: bool,
+    ) -> tuple[dict[str, str], Claim]:
+        """Write down what is to be done; nothing is, if something would be lost unsaid.
+
+        :return: the names of the replica volumes, and what the authority is told after it.
+        """
         lost = [self._above(volume, common[volume.name]) for volume in group.volumes]
         if any(one.size for one in lost) and not force:
             raise Precondition(
@@ -88,10 +111,11 @@ class Demoter:
             )
         names = {volume.name: self._replica_name(workers, volume.name) for volume in group.volumes}
         claim = source_claim(self._journal, group.name)
-        self._write_down(group, names, identity, common)
-        self._go_on()
-        self._host.context.authority.released(claim)
-        return list(names.values())
+        with self._journal.transaction():
+            self._write_down(group, names, identity, common)
+            for volume in group.volumes:
+                self._journal.keep(volume.uuid, common[volume.name].layer)
+        return names, claim
 
     def _go_on(self) -> None:
         """Do what is written down, from its begin: every step can be repeated."""

@@ -64,6 +64,15 @@ class Journal(JournalFile):
         """From now on the spans are a mixture, until the layer is merged."""
         self.set_note(f"merging {volume_uuid}", str(sequence))
 
+    def kept(self, volume_uuid: str) -> set[int]:
+        """The layer device of a volume whose image stays until the volume is a replica."""
+        noted = self.note(f"keeping {volume_uuid}")
+        return {int(noted)} if noted else set()
+
+    def keep(self, volume_uuid: str, sequence: int) -> None:
+        """Nothing is merged over the image of a layer device any more, nor after a crash."""
+        self.set_note(f"keeping {volume_uuid}", str(sequence))
+
     # Volumes and their layers.
 
     def volumes(self) -> list[VolumeRecord]:
@@ -144,11 +153,11 @@ class Journal(JournalFile):
         :raises sqlite3.IntegrityError: it is mirrored; nothing was changed.
         """
         with self.transaction():
-            self._db.execute(
-                "DELETE FROM meta WHERE key = (SELECT 'merging ' || uuid FROM volumes"
-                " WHERE name = ?)",
-                (name,),
-            )
+            for note in ("merging ", "keeping "):
+                self._db.execute(
+                    "DELETE FROM meta WHERE key = (SELECT ? || uuid FROM volumes WHERE name = ?)",
+                    (note, name),
+                )
             self._db.execute("DELETE FROM volumes WHERE name = ?", (name,))
             self._db.execute(
                 "DELETE FROM standings WHERE volume = ? AND mirror IN"

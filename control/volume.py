@@ -296,8 +296,14 @@ class Volume(Stacked):
 
         :param between: called after every few MiB.
         :raises Interrupted: the limiter's stop is set; nothing is lost.
+        :raises Precondition: the image below it is kept for a demote; nothing was changed.
         """
         with self.merging:
+            if any(kept < layer.sequence for kept in self.context.journal.kept(self.uuid)):
+                raise Precondition(
+                    f"{self.name} is becoming a replica of what layer {layer.sequence} lies on",
+                    "wait until it is one: frazil replica list",
+                )
             if any(there.sequence == layer.sequence for there in self.layers):
                 self.copy_into_spans(layer, limiter, between)
                 self._merged(layer)
@@ -363,9 +369,10 @@ class Volume(Stacked):
             journal.set_note(self.squashed_note, "")
 
     def held_layers(self) -> set[int]:
-        """The layer devices whose images are held."""
+        """The layer devices whose images are held, or kept for a demote."""
         with self._holding:
-            return {layer for layer, holders in self._held.items() if holders > 0}
+            held = {layer for layer, holders in self._held.items() if holders > 0}
+        return held | self.context.journal.kept(self.uuid)
 
     def remember(self, layer: LayerRecord) -> None:
         """Write down, for each mirror that lacks it, what a layer about to be merged changed."""

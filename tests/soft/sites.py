@@ -39,8 +39,16 @@ class Site:
         self.side = ReplicaSide(self.soft.host.context)
         self.roles = Roles(self.soft.host, self.side)
         self.side.start()
+        # The daemon's merger runs by then.
+        self.merge()
+        self.soft.host.roster._wake_merger = self.merge
         self.roles.resume()
         self.side.listen()
+
+    def merge(self) -> None:
+        """The source's merger takes a step."""
+        for volume in self.soft.host.volumes():
+            self.soft.host.merger._merge_one(volume)
 
     def stop(self) -> None:
         """End both roles."""
@@ -167,8 +175,7 @@ class Sites:
     def merge(self) -> None:
         """Both sites' mergers take a step."""
         for site in (self.leader, self.other):
-            for volume in site.soft.host.volumes():
-                site.soft.host.merger._merge_one(volume)
+            site.merge()
             site.side.merger.merge_next()
 
     # Changing sides.
