@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import grpc
 
-from control.authority.claims import Claim, source_claim
+from control.authority.claims import source_claim
+from control.authority.ownership import Claim
 from control.group import Group
 from control.host import Host
 from control.mirror import MirrorWorker
