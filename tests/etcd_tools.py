@@ -20,6 +20,7 @@ from typing import Any
 from control.authority.errors import AuthorityUnavailable
 from control.authority.gateway import Gateway
 from control.authority.post import Post
+from control.pki import Issued
 
 ETCD = shutil.which("etcd") or "/usr/bin/etcd"
 
@@ -159,25 +160,33 @@ def free_port() -> int:
 
 
 @contextmanager
-def real_etcd() -> Iterator[str]:
-    """Debian's etcd-server on loopback, in a directory of its own; its endpoint."""
-    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+def real_etcd(own: Issued | None = None) -> Iterator[str]:
+    """Debian's etcd-server on loopback, in a directory of its own; its endpoint.
+
+    :param own: its certificate; clients need one of the same authority then.
+    """
+    peer = f"http://127.0.0.1:{free_port()}"
+    client = f"http{'s' if own else ''}://127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory() as directory:
         words = [ETCD, "--data-dir", directory, "--log-level", "error", "--unsafe-no-fsync"]
         words += ["--listen-client-urls", client, "--advertise-client-urls", client]
         words += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
         words += ["--initial-cluster", f"default={peer}"]
+        post = Post([client], 10.0)
+        if own is not None:
+            words += ["--cert-file", str(own.cert), "--key-file", str(own.key)]
+            words += ["--client-cert-auth", "--trusted-ca-file", str(own.ca)]
+            post = Post([client], 10.0, ca=own.ca, cert=own.cert, key=own.key)
         server = subprocess.Popen(words)
         try:
-            _until_answers(client, server)
+            _until_answers(Gateway(post), server)
             yield client
         finally:
             server.terminate()
             server.wait(30)
 
 
-def _until_answers(endpoint: str, server: subprocess.Popen[bytes]) -> None:
-    gateway = Gateway(Post([endpoint], 10.0))
+def _until_answers(gateway: Gateway, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while True:
         assert server.poll() is None, "etcd ended"

@@ -81,6 +81,11 @@ class Post:
                 "see ca in [authority]",
             ) from None
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, ssl.SSLError) and _about_certificate(error.reason or ""):
+                raise AuthorityDenied(
+                    f"{endpoint} does not accept this host's certificate: {error.reason}",
+                    "see cert and key in [authority]",
+                ) from None
             raise AuthorityUnavailable(f"{endpoint}: {error or type(error).__name__}") from None
         finally:
             connection.close()
@@ -102,6 +107,11 @@ class Post:
                 f"ca, cert or key of [authority] cannot be used: {error}", "see their paths"
             ) from None
         return context
+
+
+def _about_certificate(alert: str) -> bool:
+    """Whether a TLS alert says that ours is missing, or is not good enough."""
+    return "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert)
 
 
 def _meant(endpoint: str, status: int, line: bytes) -> Mapping[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from control import pki
 from control.authority import rules
-from control.authority.errors import AuthorityUnavailable, OwnedElsewhere
+from control.authority.errors import AuthorityDenied, AuthorityUnavailable, OwnedElsewhere
 from control.authority.gateway import Delete, Gateway, Put
 from control.authority.ledger import Ledger
 from control.authority.ownership import Claim, Stamp
@@ -77,3 +79,18 @@ def test_nothing_answers() -> None:
     gateway = Gateway(Post([f"http://127.0.0.1:{free_port()}"], 5.0))
     with pytest.raises(AuthorityUnavailable, match="does not answer"):
         gateway.below("/a/")
+
+
+def test_a_cluster_that_asks_for_certificates(tmp_path: Path) -> None:
+    pki.init(tmp_path / "ca")
+    server, here = (
+        pki.issue(name, others, directory=tmp_path / "ca")
+        for name, others in (("etcd", ("127.0.0.1",)), ("here", ()))
+    )
+    with real_etcd(server) as endpoint:
+        known = Gateway(Post([endpoint], 10.0, ca=here.ca, cert=here.cert, key=here.key))
+        assert known.change({"/d/x": 0}, [Put("/d/x", "one")])
+        assert [one.value for one in known.below("/d/")] == ["one"]
+        unknown = Gateway(Post([endpoint], 10.0, ca=here.ca))
+        with pytest.raises(AuthorityDenied, match="does not accept this host's certificate"):
+            unknown.below("/d/")
