@@ -39,11 +39,14 @@ class Site:
         self.side = ReplicaSide(self.soft.host.context)
         self.roles = Roles(self.soft.host, self.side)
         self.side.start()
+        self.soft.host.roster.mirror_on(self.side.store)
+        self.side.on_commit = self.soft.host.roster.committed_here
         self.roles.resume()
         self.side.listen()
 
     def stop(self) -> None:
         """End both roles."""
+        self.soft.host.roster.end_mirroring_on()
         self.side.stop()
         self.soft.stop()
 
