@@ -74,6 +74,11 @@ class Member:
         """Some writes, flushed; the first of them to its very end."""
         self.host.guest.call(f"{SPANS}:write", self.head, next(self.seeds), count)
 
+    def touch(self) -> None:
+        """One small write."""
+        words = f"dd if=/dev/urandom of={self.head} bs=4096 count=1 seek={next(self.seeds)}"
+        self.host.guest.run(f"{words} oflag=direct conv=notrunc,fsync status=none")
+
     def fill(self) -> None:
         """Noise everywhere, so that a copy takes a while."""
         self.host.guest.call(f"{SPANS}:fill", [(self.head, 0, SIZE)], next(self.seeds))

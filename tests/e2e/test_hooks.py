@@ -212,7 +212,7 @@ def test_a_break_at_once_is_gone_on_from(site: Site) -> None:
     mirroring = Mirroring.of_volume(member, replica)
     number, kept = mirroring.sync(), member.frozen()
     member.fill()
-    host.frazil("mirror", "set", mirroring.name, "--rate", "400KB/s")
+    host.frazil("mirror", "set", mirroring.name, "--rate", "200KB/s")
     watch = MirrorWatch(host, mirroring.name)
     host.frazil("mirror", "sync-now", mirroring.name)
     host.until("the copy is half done", lambda: watch.midway(0.9, 0.3), pause=0.1)

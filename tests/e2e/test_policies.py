@@ -142,11 +142,11 @@ def test_a_member_joins_while_cycles_go_on_and_another_leaves(site: Site) -> Non
     mirroring.sync()
 
     late.fill()
-    source.frazil("mirror", "set", mirroring.name, "--rate", "200KB/s")
+    source.frazil("mirror", "set", mirroring.name, "--rate", "50KB/s")
     source.frazil("group", "add", "parts", late.name)
     for _ in range(2):
-        one.write(1)
-        two.write(1)
+        one.touch()
+        two.touch()
         generation = mirroring.sync()
         assert member_of(mirroring, late.name)["state"] == "joining", "others do not wait for it"
         assert newest(near, one.name) == newest(near, two.name) == generation
