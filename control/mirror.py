@@ -362,6 +362,8 @@ class MirrorWorker(threading.Thread):
             result = copy.run(lambda: self._note_sent(cycle, copy))
         cycle = dataclasses.replace(
             cycle,
+            # What is there is known only once it was asked.
+            kind=copy.kind,
             state="committed",
             chunks=result.chunks,
             changed_bytes=result.changed_bytes,

@@ -1,11 +1,17 @@
-"""What of a host's replicas can be mirrored on."""
+"""What of a host's replicas can be mirrored on, also after they were promoted."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
+
 from control.cascade import CascadeGroup
 from control.config import Config
-from control.records import MirrorRecord, Origin
+from control.records import MirrorRecord, Origin, StandingRecord
+from control.replica.handover import HandedOver
 from control.replica.quota import quota_of
+from control.replica.records import base_key
 from control.replica.shortage import Shortage
 from control.replica.store import ReplicaStore
 
@@ -29,3 +35,43 @@ class Onward:
         if group and self.store.journal.newest_of(group):
             return Origin.REPLICA_GROUP
         return None
+
+
+def bringing_on(mirrors: Iterable[MirrorRecord], given: Sequence[HandedOver]) -> list[MirrorRecord]:
+    """Those of the mirrors that brought on just these replicas, which are a source here now."""
+    origins = {(Origin.REPLICA_GROUP, one.history[0].group) for one in given}
+    if len(given) == 1:
+        origins.add((Origin.REPLICA, given[0].volume.name))
+    return [mirror for mirror in mirrors if (mirror.origin, mirror.group_name) in origins]
+
+
+def standing_here(
+    standing: StandingRecord, given: HandedOver, there: Collection[int]
+) -> StandingRecord:
+    """What a further host has of a replica, as the source has it that the replica became.
+
+    :param there: the sequences of the source's layers. Is one gone that the further host lacks,
+        only a whole copy helps.
+    """
+    if not standing.committed_uuid:
+        return dataclasses.replace(standing, base="")
+    numbers = [given.volume.base_number, *(layer.number for layer in given.layers)]
+    sequences = [(number, below + 1) for below, number in pairwise(numbers)]
+    lacked = [one for number, one in sequences if number > standing.committed_number]
+    had = [one for number, one in sequences if number <= standing.committed_number]
+    whole = not _follows(standing, given) or any(one not in there for one in lacked)
+    return dataclasses.replace(
+        standing,
+        committed_layer=max(had, default=given.volume.base_number),
+        lacking_all=standing.lacking_all or whole,
+        base="",
+    )
+
+
+def _follows(standing: StandingRecord, given: HandedOver) -> bool:
+    """As :meth:`control.cascade.FrozenReplica.follows`."""
+    if standing.base != base_key(given.volume):
+        return False
+    known = {one.generation.number: one.generation.uuid for one in given.history}
+    number = standing.committed_number
+    return known.get(number) == standing.committed_uuid or number < min(known)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from control.authority.claims import PROMOTING as NOTE
 from control.authority.claims import replica_claim
 from control.chunk_size import DEFAULT_CHUNK
 from control.host import Host
+from control.onward import bringing_on, standing_here
 from control.pool.joined import REPLICA, SOURCE, handed
 from control.records import (
     GenerationRecord,
@@ -28,6 +30,7 @@ from control.records import (
     LayerState,
     MirrorRecord,
     MirrorState,
+    Origin,
     StandingRecord,
     VolumeRecord,
     VolumeState,
@@ -165,14 +168,18 @@ class Promoter:
     def _take(
         self, names: Sequence[str], group: str, back: WayBack, progress: Report
     ) -> list[Path]:
-        heads = []
-        for done, name in enumerate(names):
-            progress(done, len(names))
-            given = self._replicas.hand_over(name, end_copy=True)
-            volume = self._host.adopt_stack(name, functools.partial(self._write_down, given))
-            heads.append(volume.stack.head.path)
-        if group and self._journal.group(group) is None:
-            self._host.roster.create_group(GroupRecord(group, implicit=False), names)
+        heads, taken = [], []
+        with ExitStack() as holds:
+            for done, name in enumerate(names):
+                progress(done, len(names))
+                given = self._replicas.hand_over(name, end_copy=True)
+                write_down = functools.partial(self._write_down, given)
+                volume = self._host.adopt_stack(name, write_down, holds)
+                heads.append(volume.stack.head.path)
+                taken.append(given)
+            if group and self._journal.group(group) is None:
+                self._host.roster.create_group(GroupRecord(group, implicit=False), names)
+            self._bring_on(taken, group or names[0])
         self._lead_back(names, group, back)
         self._journal.set_note(NOTE, "")
         progress(len(names), len(names))
@@ -210,6 +217,22 @@ class Promoter:
         self._journal.save_layer(live)
         Volume(record, self._host.context).allocate(live)
         return record
+
+    def _bring_on(self, taken: Sequence[HandedOver], group: str) -> None:
+        """Mirrors that brought the replicas on to further hosts go on as the group's own."""
+        for mirror in bringing_on(self._journal.mirrors(), taken):
+            known = {one.volume: one for one in self._journal.standings(mirror=mirror.name)}
+            with self._journal.transaction():
+                for given in taken:
+                    standing = known.pop(given.volume.name, None)
+                    if standing is not None:
+                        layers = self._journal.layers(given.volume.name)
+                        there = {layer.sequence for layer in layers}
+                        self._journal.save_standing(standing_here(standing, given, there))
+                for left in known:
+                    self._journal.remove_standing(mirror.name, left)
+                self._journal.change_mirror(mirror.name, origin=Origin.GROUP, group_name=group)
+            self._host.roster.begin_anew(mirror.name)
 
     def _lead_back(self, names: Sequence[str], group: str, back: WayBack) -> None:
         """A mirror to the old source, which has the newest generation too: no full copy."""

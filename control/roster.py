@@ -365,6 +365,16 @@ class Roster:
         with self._lock:
             return self._start_worker(record)
 
+    def begin_anew(self, name: str) -> None:
+        """What a mirror brings to its peer has changed in the journal: go on with that."""
+        worker = self._workers.get(name)
+        if worker is not None:
+            worker.stop()
+            worker.join(30)
+        record = self.context.journal.mirror(name)
+        if record is not None:
+            self.take_up(record)
+
     def _check_other_mirrors(self, record: MirrorRecord, names: set[str]) -> None:
         for other in self.workers():
             known = other.record

@@ -15,6 +15,7 @@ from uuid import NAMESPACE_DNS, uuid5
 
 import msgspec
 
+from control.authority.authority import NO_AUTHORITY
 from control.blocks import Extent
 from control.config import Config
 from control.config.sections import (
@@ -73,6 +74,7 @@ class Station:
             journal=self.journal,
             events=self.events,
             dmsetup=Dmsetup(no_dmsetup, udev_running=lambda: False),
+            authority=NO_AUTHORITY,
         )
         self.side = ReplicaSide(cast(Context, context))
         self.store = self.side.store

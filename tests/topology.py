@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.pair import DISK, MIB, PATIENT, SECTOR, digest
 from vagrant.cluster import Certificates, FrazilHost, HostSettings, start_all
+from vagrant.cluster.cycles import MirrorNow
 from vagrant.cluster.host import Said
 from vagrant.lab import Lab
 
@@ -68,9 +70,18 @@ class Member:
         """What applications open."""
         return f"/dev/mapper/frazil-{self.name}"
 
-    def write(self) -> None:
-        """Some writes, flushed."""
-        self.host.guest.call(f"{SPANS}:write", self.head, next(self.seeds), 8)
+    def write(self, count: int = 8) -> None:
+        """Some writes, flushed; the first of them to its very end."""
+        self.host.guest.call(f"{SPANS}:write", self.head, next(self.seeds), count)
+
+    def touch(self) -> None:
+        """One small write."""
+        words = f"dd if=/dev/urandom of={self.head} bs=4096 count=1 seek={next(self.seeds)}"
+        self.host.guest.run(f"{words} oflag=direct conv=notrunc,fsync status=none")
+
+    def fill(self) -> None:
+        """Noise everywhere, so that a copy takes a while."""
+        self.host.guest.call(f"{SPANS}:fill", [(self.head, 0, SIZE)], next(self.seeds))
 
     def frozen(self) -> str:
         """The digest of the newest frozen image: the device that the live layer stands on."""
@@ -125,15 +136,29 @@ class Mirroring:
         found: int = self.source.json(*words, timeout=SLOW)["generation"]["number"]
         return found
 
+    def status(self) -> dict[str, Any]:
+        """The mirror, as ``mirror status`` has it."""
+        (mirror,) = self.source.json("mirror", "status", self.name)["mirrors"]
+        return dict(mirror)
+
+    def now(self) -> MirrorNow:
+        """The mirror now."""
+        return MirrorNow.of(self.status())
+
     def committed(self) -> int:
         """The newest generation that the replica has."""
-        (mirror,) = self.source.json("mirror", "status", self.name)["mirrors"]
-        return int(mirror["committed"]["number"]) if mirror["committed"] else 0
+        return self.now().committed
 
-    def ask(self) -> Said:
+    def ask(self, limit: str = "30s") -> Said:
         """A cycle that may fail."""
-        words = ("mirror", "sync-now", self.name, "--wait", "--timeout", "30s")
+        words = ("mirror", "sync-now", self.name, "--wait", "--timeout", limit)
         return self.source.frazil(*words, check=False, timeout=SLOW)
+
+    def end(self) -> None:
+        """Remove it, with the replicas."""
+        self.source.frazil("mirror", "remove", self.name)
+        for member in self.members:
+            self.replica.frazil("replica", "remove", member.name, "--yes")
 
 
 def cycles(mirrorings: Sequence[Mirroring], count: int = 2) -> None:

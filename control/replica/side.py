@@ -179,7 +179,8 @@ class ReplicaSide:
         :raises GenerationNotFound, ReplicaHeld, ReplicaBusy: as there.
         """
         self.store.chain(name)
-        self.store.check_removable(name)
+        with self.store.keeper.quiet(name):
+            self.store.check_removable(name)
         check_none_diverged(self.store, name)
         if self._claims.is_claimed(name) and not end_copy:
             raise ReplicaBusy(

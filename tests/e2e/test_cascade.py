@@ -176,3 +176,33 @@ def test_a_group_and_a_loop(chain: Chain) -> None:
     assert said.code == Kind.PRECONDITION
     assert "volume of this host itself" in said.err
     assert source.json("replica", "list")["replicas"] == []
+
+
+def test_a_promoted_second_host_goes_on_mirroring_to_the_third(chain: Chain) -> None:
+    """The source stays away: nothing may follow in this module."""
+    volume = chain.pair.volume("lost", SIZE, disk="d1", offset=64 * MIB)
+    writer = volume.writer(seed=40)
+    volume.mirror()
+    volume.sync()
+    chain.onward("on-and-on", ("lost",))
+    first = chain.sync("on-and-on")
+    for _ in range(2):
+        writer.write(10)
+        frozen = volume.frozen_digest(volume.sync().generation)
+    writer.quit()
+    chain.pair.source.stop()
+
+    middle = chain.middle
+    middle.frazil("replica", "promote", "lost")
+    assert digest(middle.guest, volume.head) == frozen
+    (mirror,) = middle.json("mirror", "status", "on-and-on")["mirrors"]
+    assert (mirror["volume"], mirror["problem"]) == ("lost", "")
+    assert chain.now("on-and-on").committed == first
+    for turn in range(2):
+        middle.guest.call("tests.workload.spans:write", volume.head, 50 + turn, 4)
+        generation = chain.sync("on-and-on")
+        head = digest(middle.guest, volume.head)
+        assert chain.at_last("lost", generation) == head != frozen
+    kinds = [cycle.kind for cycle in chain.now("on-and-on").recent]
+    assert kinds.count("whole") == 1, "the third host had most of it"
+    assert kinds[-1] == "delta"

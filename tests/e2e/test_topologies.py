@@ -14,7 +14,6 @@ import pytest
 
 from dm_tables.errors import Kind
 from tests.topology import SIZE, SLOW, Member, Mirroring, Site, cycles, running
-from vagrant.cluster.cycles import MirrorNow
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
@@ -49,9 +48,7 @@ def group(name: str, members: list[Member], *options: str) -> None:
 def end(mirrorings: list[Mirroring], *groups: str) -> None:
     """Remove everything: the next test has the disks."""
     for one in mirrorings:
-        one.source.frazil("mirror", "remove", one.name)
-        for member in one.members:
-            one.replica.frazil("replica", "remove", member.name, "--yes")
+        one.end()
     for name in groups:
         mirrorings[0].source.frazil("group", "remove", name)
     for member in {member.name: member for one in mirrorings for member in one.members}.values():
@@ -219,9 +216,8 @@ def test_cycles_follow_one_another_until_the_break(site: Site) -> None:
     while mirroring.committed() < 4:
         member.write()
     source.frazil("mirror", "break", "again")
-    source.until("it is broken", lambda: status(mirroring)["state"] == "broken", timeout=SLOW)
-    recent = MirrorNow.of(status(mirroring)).recent
-    for earlier, later in itertools.pairwise(recent):
+    source.until("it is broken", lambda: mirroring.status()["state"] == "broken", timeout=SLOW)
+    for earlier, later in itertools.pairwise(mirroring.now().recent):
         # By an interval that is no shorter than the copy.
         assert later.frozen_at >= earlier.frozen_at + max(1.0, earlier.copying)
     last = mirroring.committed()
@@ -230,11 +226,3 @@ def test_cycles_follow_one_another_until_the_break(site: Site) -> None:
     time.sleep(3.0)
     assert mirroring.committed() == last
     end([mirroring])
-
-
-def status(mirroring: Mirroring) -> dict[str, object]:
-    """The mirror, as ``mirror status`` has it."""
-    found: dict[str, object] = mirroring.source.json("mirror", "status", mirroring.name)["mirrors"][
-        0
-    ]
-    return found

@@ -39,6 +39,8 @@ class Site:
         self.side = ReplicaSide(self.soft.host.context)
         self.roles = Roles(self.soft.host, self.side)
         self.side.start()
+        self.soft.host.roster.mirror_on(self.side.store)
+        self.side.on_commit = self.soft.host.roster.committed_here
         # The daemon's merger runs by then.
         self.merge()
         self.soft.host.roster._wake_merger = self.merge
@@ -52,6 +54,7 @@ class Site:
 
     def stop(self) -> None:
         """End both roles."""
+        self.soft.host.roster.end_mirroring_on()
         self.side.stop()
         self.soft.stop()
 

@@ -6,6 +6,7 @@ A span is (path, offset, length): bytes of a device or a file, whole sectors. Ru
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,6 +19,7 @@ Span = tuple[str, int, int]
 SECTOR: Final = 512
 AROUND: Final = 64 << 10
 LONGEST: Final = 96 << 10
+ROTTEN: Final = 16
 
 
 def size_of(spans: Sequence[Span]) -> int:
@@ -59,6 +61,17 @@ def write(device: str, seed: int, count: int) -> None:
         for offset, data in _writes(writer.size, seed, count):
             writer.write_direct(offset, data)
         writer.flush()
+
+
+def spoil(path: str, at: int) -> None:
+    """Change bytes of a file or a device behind everybody's back."""
+    with Path(path).open("r+b") as file:
+        file.seek(at)
+        was = file.read(ROTTEN)
+        file.seek(at)
+        file.write(bytes(byte ^ 0x55 for byte in was))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def after(size: int, seed: int, writes: Sequence[tuple[int, int]]) -> str:
