@@ -51,9 +51,7 @@ class Failovers(SitesHistory, RuleBasedStateMachine):
     merge = as_rule(SitesHistory.merge, STEPS["merge"])
     fail_over = as_rule(SitesHistory.fail_over, STEPS["fail_over"])
     switch = as_rule(SitesHistory.switch, STEPS["switch"])
-    restart = precondition(lambda self: self._begun)(
-        as_rule(SitesHistory.restart, STEPS["restart"])
-    )
+    restart = as_rule(SitesHistory.restart, STEPS["restart"])
 
     @invariant()
     def right(self) -> None:
