@@ -24,10 +24,11 @@ def deaths(most: int) -> Sequence[int | None]:
     return (None,) * most + tuple(range(most))
 
 
-def drawn(chance: random.Random, steps: Mapping[str, Domains], names: Sequence[str]) -> Step:
-    """One of the steps that are named, the more often, the more often it is."""
-    name = chance.choice(names)
-    return name, {key: chance.choice(domain) for key, domain in steps[name].items()}
+def shuffled(seed: int, steps: Mapping[str, Domains], names: Sequence[str]) -> list[Step]:
+    """The steps that are named, as often as they are, in a random order; the arguments random."""
+    chance = random.Random(seed)
+    order = chance.sample(names, len(names))
+    return [(n, {key: chance.choice(domain) for key, domain in steps[n].items()}) for n in order]
 
 
 def content(chance: random.Random, kind: str, before: bytes) -> bytes:
