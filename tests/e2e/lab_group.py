@@ -84,20 +84,26 @@ class LabGroup:
         """Take up the group's newest instant. :return: its number; 0: there is none."""
         found = self.leader.json("group", "show", GROUP)
         newest = found["newest"]
-        if not newest or not newest["uuid"]:
+        if newest is None:
             return 0
         if newest["uuid"] not in self.instants:
             self.instants[newest["uuid"]] = newest["number"]
             for name in found["volumes"]:
                 self.models[name].happened(newest["uuid"])
-        return int(newest["number"])
+        return number(newest)
 
     def quiet(self) -> None:
         """Until no freeze is to come: what was asked for may no longer be there to be copied."""
-        running = self.running()
-        wanted = max((self._owed[name] for name in running if name in self._owed), default=0)
-        told = f"generation {wanted} is frozen"
-        self.leader.until(told, lambda: self.notice() >= wanted, timeout=PATIENCE)
+
+        def is_quiet() -> bool:
+            newest = self.notice()
+            return all(
+                self._owed.get(name, 0) <= max(newest, number(one["committed"]))
+                for name, one in self.shown().items()
+                if one["state"] == "running"
+            )
+
+        self.leader.until("all that was asked for is frozen", is_quiet, timeout=PATIENCE)
 
     # Cycles.
 
@@ -159,17 +165,15 @@ class LabGroup:
         """
         for mirror in mirrors:
             if mirror in self._owed:
-                number = self._owed[mirror]
-                told = f"{mirror} has generation {number}"
+                told = f"{mirror} has generation {self._owed[mirror]}"
                 self.leader.until(told, partial(self._has, mirror), timeout=PATIENCE)
                 del self._owed[mirror]
 
     def _has(self, mirror: str) -> bool:
         shown = self.shown()[mirror]
-        committed = shown["committed"]
-        if not committed or committed["number"] < self._owed[mirror]:
+        if number(shown["committed"]) < self._owed[mirror]:
             return False
-        self._judge_cycle(mirror, committed["uuid"], shown["recent"])
+        self._judge_cycle(mirror, shown["committed"]["uuid"], shown["recent"])
         return True
 
     def _judge_cycle(self, mirror: str, uuid: str, recent: Sequence[Any]) -> None:
@@ -243,6 +247,11 @@ class LabGroup:
 def look(host: FrazilHost, *, points: bool = False) -> Any:
     """What a host holds: see :func:`tests.workload.holdings.look`."""
     return host.guest.call("tests.workload.holdings:look", points, timeout=PATIENCE)
+
+
+def number(generation: Any) -> int:
+    """A generation's number; 0 where there is none."""
+    return int(generation["number"]) if generation else 0
 
 
 def digest(data: bytes) -> str:
