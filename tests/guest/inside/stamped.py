@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from control.limiter import RateLimiter
@@ -159,10 +159,13 @@ def freezes(heads: int, cycles: int, together: bool) -> dict[str, Any]:
     """
     faults: list[list[str]] = []
     instants: list[list[int]] = []
-    tables = Tables()
     began = time.monotonic()
-    with Rig() as rig, frozen_by() as freezer:
-        members = [Member(rig, tables, f"stamped{number}") for number in range(heads)]
+    with Rig() as rig, frozen_by() as freezer, ExitStack() as stack:
+        tables = stack.enter_context(closing(Tables()))
+        members = [
+            stack.enter_context(closing(Member(rig, tables, f"stamped{number}")))
+            for number in range(heads)
+        ]
         with stamping(members) as writer:
             for _ in range(cycles):
                 plans = {member: member.prepare() for member in members}
@@ -175,9 +178,6 @@ def freezes(heads: int, cycles: int, together: bool) -> dict[str, Any]:
                     faults.append(wrong)
                 for member in members:
                     member.merge()
-        for member in members:
-            member.close()
-    tables.close()
     seconds = time.monotonic() - began
     return {"faults": faults[:5], "red": len(faults), "instants": instants, "seconds": seconds}
 
