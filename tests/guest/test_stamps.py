@@ -33,7 +33,10 @@ def test_hundreds_of_freezes_of_a_group(guest: Guest) -> None:
     # Some instants fall between two volumes' writes, or nothing was put to the test.
     between = sum(instant[0] != instant[-1] for instant in found["instants"])
     assert between > 0
-    print(f"\n{between} of {FREEZES} freezes fell between two volumes' writes, {newest[-1]} stamps")
+    print(
+        f"\n{between} of {FREEZES} freezes fell between two volumes' writes, {newest[-1]} stamps, "
+        f"{found['seconds']:.0f} s"
+    )
 
 
 def test_negative_control_members_frozen_one_after_another(guest: Guest) -> None:

@@ -10,34 +10,32 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
-from dm_tables.units import KIB, SECTOR, Bytes
+from dm_tables.units import SECTOR
+from tests.histories.rules import as_rule
+from tests.histories.sites import STEPS, SitesHistory
 from tests.soft.sites import Sites
-from tests.soft.world import demand
 
 SIZES = {"a": 256 * 4096, "b": 21 * 4096 + 3 * SECTOR}
 TURN_EFFECTS = 90
 """More than a promote or a demote has."""
 
-deaths = st.one_of(st.none(), st.integers(0, 60))
 
-
-class Failovers(RuleBasedStateMachine):
-    """A group that begins in one place, and may end in the other."""
+class Failovers(SitesHistory, RuleBasedStateMachine):
+    """The shared steps, without a kernel."""
 
     sites: Sites
 
     def __init__(self) -> None:
         super().__init__()
-        self._chance = random.Random(0)
+        self.chance = random.Random(0)
         self._begun = False
 
     @initialize()
     def begin(self) -> None:
         """With one generation at both sites."""
-        self.sites = Sites({name: self._chance.randbytes(size) for name, size in SIZES.items()})
+        self.sites = Sites({name: self.chance.randbytes(size) for name, size in SIZES.items()})
         self._begun = True
         self.sites.freeze()
         self.copy()
@@ -47,67 +45,13 @@ class Failovers(RuleBasedStateMachine):
         if self._begun:
             self.sites.close()
 
-    @rule(volume=st.sampled_from(list(SIZES)), place=st.integers(0, 99), sectors=st.integers(1, 40))
-    def write(self, volume: str, place: int, sectors: int) -> None:
-        """Where the group is led now."""
-        size = SIZES[volume]
-        at = size // SECTOR * place // 100 * SECTOR
-        length = min(sectors * SECTOR, size - at)
-        self.sites.write(volume, at, self._chance.randbytes(length))
-
-    @rule(chunk=st.sampled_from([4, 8, 16]))
-    def freeze(self, chunk: int) -> None:
-        """As is."""
-        self.sites.leader.mapper.chunk = Bytes(chunk * KIB)
-        self.sites.freeze()
-
-    @rule()
-    def copy(self) -> None:
-        """To the other site."""
-        error = self.sites.copy()
-        demand(error is None, f"the copy fails: {error}")
-
-    @rule()
-    def merge(self) -> None:
-        """At both ends."""
-        self.sites.merge()
-
-    @rule(
-        work=st.integers(0, 2),
-        lost=st.booleans(),
-        power=st.booleans(),
-        dies=deaths,
-        dies_later=deaths,
-    )
-    def fail_over(
-        self, work: int, lost: bool, power: bool, dies: int | None, dies_later: int | None
-    ) -> None:
-        """And the old site comes back, after some work at the new one."""
-        if lost:
-            self.write("a", 50, 9)
-        self.sites.fail_over(dies=dies, power=power)
-        self.sites.check(both=False)
-        for number in range(work):
-            self.write("a", number * 30, 12)
-            self.write("b", number * 30, 3)
-            self.sites.freeze()
-        self.sites.come_back(power=power, dies=dies_later)
-
-    @rule(ready=st.booleans())
-    def switch(self, ready: bool) -> None:
-        """Planned: it happens where all is at both sites, and there only."""
-        if ready:
-            self.sites.freeze()
-            self.copy()
-        demand(self.sites.switch() or not ready, "roles are not switched")
-
-    @precondition(lambda self: self._begun)
-    @rule()
-    def restart(self) -> None:
-        """Both daemons."""
-        for site in (self.sites.leader, self.sites.other):
-            site.stop()
-            site.start(power=False)
+    write = as_rule(SitesHistory.write, STEPS["write"])
+    freeze = as_rule(SitesHistory.freeze, STEPS["freeze"])
+    copy = as_rule(SitesHistory.copy, STEPS["copy"])
+    merge = as_rule(SitesHistory.merge, STEPS["merge"])
+    fail_over = as_rule(SitesHistory.fail_over, STEPS["fail_over"])
+    switch = as_rule(SitesHistory.switch, STEPS["switch"])
+    restart = as_rule(SitesHistory.restart, STEPS["restart"])
 
     @invariant()
     def right(self) -> None:

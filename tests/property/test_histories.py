@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, settings
 from control.journal import Journal
 from control.records import Policy
 from control.timing import LAYERS_AT_MOST
+from tests.histories.model import Wrong
 from tests.soft.histories import Histories
-from tests.soft.world import GROUP, Wrong
+from tests.soft.world import GROUP
 
 FREEZE_EFFECTS = 34
 COPY_EFFECTS = 24

@@ -17,10 +17,10 @@ from control.replica import merging
 from control.store.exceptions import Run
 from control.store.reader import StoreReader
 from control.wire import send
+from tests.histories.model import Wrong
 from tests.soft.histories import Histories
 from tests.soft.kernel import SoftFreezer
 from tests.soft.mapper import SoftMapper
-from tests.soft.world import Wrong
 
 Break = AbstractContextManager[Any]
 

@@ -18,11 +18,11 @@ from control.replica.side import ReplicaSide
 from control.switch import Roles
 from dm_tables.errors import FrazilError, Precondition
 from dm_tables.units import Bytes
+from tests.histories.model import VolumeModel, demand
 from tests.replica_tools import MEMORY
 from tests.soft.host import SoftHost, soft_kernel
 from tests.soft.mapper import Loops, SoftMapper
-from tests.soft.model import VolumeModel
-from tests.soft.world import GROUP, Deaths, Died, demand
+from tests.soft.world import GROUP, Deaths, Died
 
 
 class Site:
@@ -155,8 +155,9 @@ class Sites:
         self.leader.mapper.write(self.leader.soft.head(volume), at, data)
         self.models[volume].write(at, data)
 
-    def freeze(self) -> None:
-        """At the site that leads."""
+    def freeze(self, *, chunk: Bytes | None = None) -> None:
+        """At the site that leads. :param chunk: of its next layers."""
+        self.leader.mapper.chunk = chunk or self.leader.mapper.chunk
 
         def frozen() -> None:
             for model in self.models.values():
@@ -239,6 +240,12 @@ class Sites:
         self._promote()
         self.leader, self.other = self.other, self.leader
         return True
+
+    def restart(self) -> None:
+        """Both daemons."""
+        for site in (self.leader, self.other):
+            site.stop()
+            site.start(power=False)
 
     # What must be so.
 

@@ -21,27 +21,18 @@ from control.room import RoomKeeper
 from control.spans import Span
 from dm_tables.errors import FrazilError
 from dm_tables.units import SECTOR, Bytes
+from tests.histories.model import VolumeModel, demand
+from tests.histories.source import Fault
 from tests.replica_tools import MEMORY
 from tests.soft.host import Complaints, SoftHost, soft_kernel
 from tests.soft.mapper import Loops, SoftMapper
-from tests.soft.model import VolumeModel
 from tests.soft.replica import SoftReplica
 
 GROUP = "shop"
 
 
-class Wrong(AssertionError):
-    """What frazil holds is not what the model says."""
-
-
 class Died(BaseException):
     """The source's daemon is dead from here on."""
-
-
-def demand(true: bool, what: str) -> None:
-    """:raises Wrong: it is not true."""
-    if not true:
-        raise Wrong(what)
 
 
 class World:
@@ -144,12 +135,24 @@ class World:
         self.models[volume].write(at, data)
 
     def freeze(
-        self, group: str = GROUP, *, racing: Callable[[list[str]], None] = lambda running: None
+        self,
+        group: str = GROUP,
+        *,
+        chunk: Bytes | None = None,
+        racing: Callable[[list[str]], None] = lambda running: None,
+        dies: int | None = None,
+        power: bool = False,
     ) -> None:
         """Freeze a group.
 
-        :param racing: called beside the window with the volumes whose writers run.
+        :param chunk: of the next layers. :param racing: called beside the window with the volumes
+            whose writers run. :param dies: see :meth:`mortal`.
         """
+        self.mapper.chunk = chunk or self.mapper.chunk
+        with self.mortal(dies, power=power):
+            self._freeze(group, racing)
+
+    def _freeze(self, group: str, racing: Callable[[list[str]], None]) -> None:
         conductor = self.roster.conductor(group)
         names = [volume.name for volume in conductor.group.volumes]
 
@@ -280,9 +283,45 @@ class World:
             self.source.pool.limit = None
         self.notice()
 
-    def merge(self, volume: str) -> bool:
+    def merge(self, volume: str, *, dies: int | None = None, power: bool = False) -> bool:
         """What the source's merger does next. :return: whether a layer was merged."""
-        return self.source.host.merger._merge_one(self.source.volume(volume))
+        with self.mortal(dies, power=power):
+            return self.source.host.merger._merge_one(self.source.volume(volume))
+        return False
+
+    def copy(self, mirror: str) -> FrazilError | None:
+        """What a mirror does next. :return: why it failed."""
+        return self.source.step(mirror)
+
+    def copy_badly(
+        self, mirror: str, fault: Fault, *, dies: int | None = None, power: bool = False
+    ) -> None:
+        """The same, on a connection that breaks."""
+        kind, volume, number = fault
+        places = self.replica_of(mirror).faults
+        if kind == "cut":
+            places.cut[volume] = number
+        elif kind == "answer":
+            places.answer.add(volume)
+        else:
+            places.commit, places.skip = kind, number
+        with self.mortal(dies, power=power):
+            self.source.step(mirror)
+        places.clear()
+
+    def direct(self, mirror: str, do: str) -> None:
+        """An operator's word: pause, break, break now, resume."""
+        states = {"pause": MirrorState.PAUSED, "resume": MirrorState.RUNNING}
+        state = states.get(do, MirrorState.BREAKING)
+        self.roster.set_mirror_state(mirror, state, now=do.endswith("now"))
+
+    def merge_there(self, replica: str) -> bool:
+        """What a replica's merger does next. :return: whether there may be more."""
+        return self.replicas[replica].merge()
+
+    def restart_there(self, replica: str) -> None:
+        """Start a replica's daemon anew."""
+        self.replicas[replica].restart()
 
     # What must be so.
 

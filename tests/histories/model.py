@@ -57,3 +57,13 @@ class VolumeModel:
         for made in order[order.index(base) + 1 : order.index(uuid) + 1]:
             blocks |= self.changed[made]
         return widest * len({block * BLOCK // widest for block in blocks})
+
+
+class Wrong(AssertionError):
+    """What frazil holds is not what the model says."""
+
+
+def demand(true: bool, what: str) -> None:
+    """:raises Wrong: it is not true."""
+    if not true:
+        raise Wrong(what)
