@@ -115,7 +115,7 @@ class Demoter:
         with self._journal.transaction():
             self._write_down(group, names, identity, common)
             for volume in group.volumes:
-                self._journal.keep(volume.uuid, common[volume.name].layer)
+                self._journal.keep(volume.uuid, [common[volume.name].layer])
         return names, claim
 
     def _go_on(self) -> None:

@@ -8,7 +8,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from bpf.client import TracerClient, start_tracer
@@ -247,24 +247,19 @@ class Host:
         self.context.tracing.start()
         self.context.events.add("info", record.name, "created", f"volume of {record.size} bytes")
 
-    def adopt_stack(
-        self, name: str, write_down: Callable[[], VolumeRecord], holds: ExitStack
-    ) -> Volume:
+    def adopt_stack(self, name: str, write_down: Callable[[], VolumeRecord]) -> Volume:
         """Bring up a volume whose stack is there; again after a crash.
 
         :param write_down: journals it; called only if the journal does not know it.
-        :param holds: none of its layers is merged or squashed before this closes.
         """
         with self._lock:
             record = self.context.journal.volume(name)
             if record is None:
                 with self.context.journal.transaction():
                     record = write_down()
-            volume = self._volumes.get(name) or Volume(record, self.context)
-            for layer in (record.bottom, volume.top):
-                holds.enter_context(volume.hold(layer))
             if name in self._volumes:
-                return volume
+                return self._volumes[name]
+            volume = Volume(record, self.context)
             volume.activate()
             self._volumes[name] = volume
             self.roster.add_volume(name)

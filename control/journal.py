@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from control.blocks import BlockSet
@@ -65,13 +65,12 @@ class Journal(JournalFile):
         self.set_note(f"merging {volume_uuid}", str(sequence))
 
     def kept(self, volume_uuid: str) -> set[int]:
-        """The layer device of a volume whose image stays until the volume is a replica."""
-        noted = self.note(f"keeping {volume_uuid}")
-        return {int(noted)} if noted else set()
+        """The layer devices of a volume whose images stay as long as it changes sides."""
+        return {int(sequence) for sequence in self.note(f"keeping {volume_uuid}").split()}
 
-    def keep(self, volume_uuid: str, sequence: int) -> None:
-        """Nothing is merged over the image of a layer device any more, nor after a crash."""
-        self.set_note(f"keeping {volume_uuid}", str(sequence))
+    def keep(self, volume_uuid: str, sequences: Iterable[int]) -> None:
+        """Nothing is merged over these images from now on, nor after a crash; none: all may be."""
+        self.set_note(f"keeping {volume_uuid}", " ".join(map(str, sequences)))
 
     # Volumes and their layers.
 

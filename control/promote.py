@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -169,17 +168,17 @@ class Promoter:
         self, names: Sequence[str], group: str, back: WayBack, progress: Report
     ) -> list[Path]:
         heads, taken = [], []
-        with ExitStack() as holds:
-            for done, name in enumerate(names):
-                progress(done, len(names))
-                given = self._replicas.hand_over(name, end_copy=True)
-                write_down = functools.partial(self._write_down, given)
-                volume = self._host.adopt_stack(name, write_down, holds)
-                heads.append(volume.stack.head.path)
-                taken.append(given)
-            if group and self._journal.group(group) is None:
-                self._host.roster.create_group(GroupRecord(group, implicit=False), names)
-            self._bring_on(taken, group or names[0])
+        for done, name in enumerate(names):
+            progress(done, len(names))
+            given = self._replicas.hand_over(name, end_copy=True)
+            volume = self._host.adopt_stack(name, functools.partial(self._write_down, given))
+            heads.append(volume.stack.head.path)
+            taken.append(given)
+        if group and self._journal.group(group) is None:
+            self._host.roster.create_group(GroupRecord(group, implicit=False), names)
+        self._bring_on(taken, group or names[0])
+        for given in taken:
+            self._journal.keep(given.volume.volume_uuid, ())
         self._lead_back(names, group, back)
         self._journal.set_note(NOTE, "")
         progress(len(names), len(names))
@@ -215,6 +214,8 @@ class Promoter:
             volume.size,
         )
         self._journal.save_layer(live)
+        # What further hosts lack of it is not known to be theirs before their mirrors are.
+        self._journal.keep(record.uuid, (record.bottom, live.sequence))
         Volume(record, self._host.context).allocate(live)
         return record
 

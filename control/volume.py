@@ -296,13 +296,13 @@ class Volume(Stacked):
 
         :param between: called after every few MiB.
         :raises Interrupted: the limiter's stop is set; nothing is lost.
-        :raises Precondition: the image below it is kept for a demote; nothing was changed.
+        :raises Precondition: the volume changes sides; nothing was changed.
         """
         with self.merging:
             if any(kept < layer.sequence for kept in self.context.journal.kept(self.uuid)):
                 raise Precondition(
-                    f"{self.name} is becoming a replica of what layer {layer.sequence} lies on",
-                    "wait until it is one: frazil replica list",
+                    f"the layers of {self.name} are kept as they are while it changes sides",
+                    "wait until its promote or demote has ended",
                 )
             if any(there.sequence == layer.sequence for there in self.layers):
                 self.copy_into_spans(layer, limiter, between)
@@ -369,7 +369,7 @@ class Volume(Stacked):
             journal.set_note(self.squashed_note, "")
 
     def held_layers(self) -> set[int]:
-        """The layer devices whose images are held, or kept for a demote."""
+        """The layer devices whose images are held, or kept while it changes sides."""
         with self._holding:
             held = {layer for layer, holders in self._held.items() if holders > 0}
         return held | self.context.journal.kept(self.uuid)
