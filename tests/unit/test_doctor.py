@@ -202,17 +202,6 @@ def test_what_lvm_sees_below_a_head_is_a_problem(monkeypatch: pytest.MonkeyPatch
     assert list(boot.judge_lvm(volume("/dev/disk/by-id/y"))) == []
 
 
-def test_what_else_uses_the_disk_below_a_head_is_a_problem(tmp_path: Path) -> None:
-    holders = tmp_path / "sys/class/block/vdq/holders"
-    for name, uuid in (("dm-1", "FRAZIL-x-layer-0"), ("dm-2", "LVM-x")):
-        (holders / name / "dm").mkdir(parents=True)
-        (holders / name / "dm/name").write_text(f"name-{name}\n")
-        (holders / name / "dm/uuid").write_text(f"{uuid}\n")
-    found = list(boot.judge_users(Patient(Config(), root=tmp_path), volume("/dev/vdq")))
-    assert levels(found) == ["PROBLEM"]
-    assert "name-dm-2 uses /dev/vdq, the disk below the volume data" in found[0].what
-
-
 def test_places_on_filesystems_of_their_own(tmp_path: Path) -> None:
     config = Config(pool=PoolSection(directory=Path("/srv/pool/frazil")))
     lines = [boot.Mount("/dev/vdc", "/srv/pool", "xfs"), boot.Mount("/dev/vda1", "/", "ext4")]
