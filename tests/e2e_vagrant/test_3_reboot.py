@@ -97,7 +97,8 @@ def test_reboot_of_both(hosts: Hosts, group: str) -> None:
     assert writer.faults(writer.found_at(local, "/srv/data")) == []
     # LVM came up on the head, not on the disk below, and is alone with it.
     assert problems(hosts) == []
-    assert local.out(f"lvs --noheadings -o devices {group} 2>&1").strip() == f"{LVM_HEAD}(0)"
+    shown = f"lvs --noheadings -o lv_active,devices {group} 2>&1"
+    assert local.out(shown).split() == ["active", f"{LVM_HEAD}(0)"]
 
     later = hosts.writer()
     now = hosts.goes_on(committed)
