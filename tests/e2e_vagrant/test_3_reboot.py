@@ -33,6 +33,7 @@ def group(hosts: Hosts) -> Iterator[str]:
 def lvm_filter() -> str:
     """The line of docs/hosts.md, for this volume."""
     text = (REPOSITORY / "docs/hosts.md").read_text()
+    assert "\n    update-initramfs -u\n" in text
     line = re.search(r"^ +(devices \{ global_filter = .*\})$", text, re.MULTILINE)
     assert line is not None
     return line[1].replace("NAME", "more")
@@ -79,6 +80,7 @@ def test_lvm_on_the_disk_below_a_head_is_told(hosts: Hosts, group: str) -> None:
 
 
 def test_reboot_of_both(hosts: Hosts, group: str) -> None:
+    hosts.local.run("update-initramfs -u")
     writer = hosts.writer()
     committed = hosts.goes_on(hosts.mirror().committed).committed
     hosts.remote.reboot()
