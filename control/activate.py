@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from control.bypass import bypasses
 from control.config import Config
 from control.context import Context
 from control.host import StateLock, free_leftovers, open_context
@@ -60,11 +61,22 @@ def assemble(records: Sequence[VolumeRecord], context: Context, wait: float) -> 
             else:
                 left.remove(volume)
                 print(volume.stack.head.path, flush=True)
+                _warn(volume.record)
         if not left or time.monotonic() >= deadline:
             break
         time.sleep(POLL_SECONDS)
     for name, failure in failures.items():
-        print(f"frazil: volume {name}: {failure.what}", file=sys.stderr)
-        if failure.hint:
-            print(f"  {failure.hint}", file=sys.stderr)
+        _say(f"volume {name}: {failure.what}", failure.hint)
     return int(next((failure.kind for failure in failures.values()), Kind.OK))
+
+
+def _warn(record: VolumeRecord) -> None:
+    """A head is there for whom it is for; who uses the disk below it is told."""
+    for found in bypasses([record]):
+        _say(found.what, found.hint)
+
+
+def _say(what: str, hint: str) -> None:
+    print(f"frazil: {what}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)

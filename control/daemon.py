@@ -120,6 +120,7 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
         host.context.authority.start(host, replicas, roles)
         heart.attempt("listener", replicas.listen)
         heart.attempt("metrics", figures.serve, again=True)
+        heart.attempt("disks", host.check_disks, again=True)
         with serve_control(host, replicas, roles) as path:
             heart.start(replicas, path)
             log.info("frazild %s serves %s", VERSION, path)

@@ -42,10 +42,10 @@ def _check_device(device: str, name: str, node: Path, *, shared: bool) -> None:
                 raise InUse(f"{said} is mounted at {point}", f"umount {point}, then try again")
         if number in _swap():
             raise InUse(f"{said} is swap space", f"swapoff {_node(number)}, then try again")
-        for holder in _holders(number):
-            if not (shared and number == device and _is_ours(holder)):
-                raise InUse(f"{said} is held by {_described(holder)}", HINT)
-    if not _holders(device):
+        for holder in holders_of(number):
+            if not (shared and number == device and is_ours(holder)):
+                raise InUse(f"{said} is held by {described(holder)}", HINT)
+    if not holders_of(device):
         _check_exclusive(name, node)
 
 
@@ -84,11 +84,12 @@ def _loops_over(place: str) -> Iterator[str]:
             yield device
 
 
-def _holders(device: str) -> list[Path]:
+def holders_of(device: str) -> list[Path]:
+    """What /sys has of the devices that stand on one."""
     return sorted((beneath.SYS / device / "holders").glob("*"))
 
 
-def _described(holder: Path) -> str:
+def described(holder: Path) -> str:
     """``LVM's logical volume vg-lv``."""
     if (holder / "md").is_dir():
         return f"the md array /dev/{holder.name}"
@@ -102,7 +103,8 @@ def _described(holder: Path) -> str:
     return f"the device-mapper device {name}"
 
 
-def _is_ours(holder: Path) -> bool:
+def is_ours(holder: Path) -> bool:
+    """Whether frazil made a device."""
     uuid = holder / "dm" / "uuid"
     return uuid.exists() and _text(uuid).startswith(UUID_PREFIX)
 
@@ -110,7 +112,7 @@ def _is_ours(holder: Path) -> bool:
 def own_device_below(device: str) -> str:
     """The name of the device of frazil's that a device is, or stands on; empty for none."""
     about = beneath.SYS / whole_disk(device)
-    if _is_ours(about):
+    if is_ours(about):
         return _text(about / "dm" / "name")
     below = [_text(slave / "dev") for slave in sorted((about / "slaves").glob("*"))]
     file = beneath.backing_file(device)

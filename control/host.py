@@ -14,6 +14,7 @@ from pathlib import Path
 from bpf.client import TracerClient, start_tracer
 from control.adopt import Occupied, check_adoptable, check_name_free, checked_chunk, grown, resolve
 from control.authority.choose import open_authority
+from control.bypass import check_not_bypassed
 from control.config import Config
 from control.context import Context
 from control.events import Events
@@ -162,6 +163,10 @@ class Host:
             self.context.events.add("info", volume.name, "assembled", "the head is there now")
             for worker in self._workers_of(volume.name):
                 worker.wake()
+
+    def check_disks(self) -> None:
+        """:raises Bypassed: something else than a head writes to the disk below it."""
+        check_not_bypassed(self.context.journal.volumes())
 
     def _workers_of(self, volume: str) -> list[MirrorWorker]:
         return self.roster.workers_of(volume)

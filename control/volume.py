@@ -67,6 +67,8 @@ class Volume(Stacked):
             refused = None if removing else self._refusal()
             wanted = not removing and refused is None
             self._assemble(head=wanted)
+            if booting and wanted:
+                self.stack.head.announce()
             self.drop_squashed()
             self.watch_live()
             if self.record.state is VolumeState.CREATING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from dm_tables.names import DmName, DmUuid
 from dm_tables.status import DeviceInfo, StatusLine
 from dm_tables.table import Table, devno_of
 from dm_tables.targets import Resolver, Snapshot
+
+BLOCK = Path("/sys/class/block")
 
 
 class ForeignDevice(Exists):
@@ -115,6 +118,17 @@ class Device:
             self._dmsetup.resume(self.name)
             return Change.RESUMED
         return Change.NOTHING
+
+    def announce(self) -> None:
+        """Have udev look at it again, now that it has its links; where that cannot be, nothing.
+
+        LVM looks at a device that comes before udev has made its links: a filter that names
+        /dev/mapper/NAME rejects it then, and accepts it now.
+
+        :raises NoDevice: it is not there.
+        """
+        with suppress(OSError):
+            (BLOCK / f"dm-{self._known().minor}" / "uevent").write_text("add")
 
     def swap(self, table: Table, *, readonly: bool = False, lockfs: bool = True) -> None:
         """Put ``table`` in place of the live one, under whatever I/O there is.

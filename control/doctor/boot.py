@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from control.doctor.findings import Finding, Level, ok
+from control.beneath import TableOf, live_table
+from control.bypass import bypasses
+from control.doctor.findings import Finding, Level, ok, problem
 from control.doctor.patient import Patient
 from control.doctor.programs import output_of, run_quietly
 from control.records import VolumeRecord
@@ -41,7 +43,7 @@ def check_boot(patient: Patient) -> Iterator[Finding]:
         yield from judge_fstab(volume, lines, signs)
         yield from judge_names(volume)
         yield from judge_lvm(volume)
-        yield from judge_users(patient, volume)
+        yield from judge_users(volume)
     yield from judge_places(patient, lines)
 
 
@@ -143,20 +145,10 @@ def judge_lvm(volume: VolumeRecord) -> Iterator[Finding]:
             )
 
 
-def judge_users(patient: Patient, volume: VolumeRecord) -> Iterator[Finding]:
+def judge_users(volume: VolumeRecord, table_of: TableOf = live_table) -> Iterator[Finding]:
     """Other devices on a disk below a head, as LVM's that came first: they write past mirrors."""
-    for span in volume.spans:
-        holders = patient.at(f"/sys/class/block/{span.path.resolve().name}/holders")
-        for holder in sorted(holders.glob("*")):
-            name, uuid = _read(holder / "dm/name").strip(), _read(holder / "dm/uuid")
-            if not uuid.startswith("FRAZIL-"):
-                yield Finding(
-                    AREA,
-                    Level.PROBLEM,
-                    f"{name or holder.name} uses {span.path}, the disk below the volume "
-                    f"{volume.name}: what it writes is not mirrored",
-                    f"let it use /dev/mapper/{head_name(volume.name)}; for LVM see docs/hosts.md",
-                )
+    for found in bypasses([volume], table_of):
+        yield problem(AREA, found)
 
 
 def judge_places(patient: Patient, lines: list[Mount]) -> Iterator[Finding]:

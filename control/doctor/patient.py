@@ -50,13 +50,32 @@ def admit(source: Path | None) -> tuple[Patient, list[Finding]]:
         return Patient(config), [*findings, problem("journal", error)]
     try:
         volumes = tuple(journal.volumes())
-        layers = tuple(layer for one in volumes for layer in journal.layers(one.name))
+        layers = _layers(journal)
         mirrors = tuple(journal.mirrors())
         patient = Patient(config, True, volumes, layers, mirrors, journal.host_uuid)
     finally:
         journal.close()
     counts = f"{len(volumes)} volumes, {len(mirrors)} mirrors"
     return patient, [*findings, ok("journal", f"{config.paths.journal}: {counts}")]
+
+
+def layers_now(patient: Patient) -> tuple[LayerRecord, ...]:
+    """The layers as they are in the journal by now; without one, as they were.
+
+    :raises FrazilError: it cannot be read.
+    """
+    path = patient.config.paths.journal
+    if not path.exists():
+        return patient.layers
+    journal = Journal(path)
+    try:
+        return _layers(journal)
+    finally:
+        journal.close()
+
+
+def _layers(journal: Journal) -> tuple[LayerRecord, ...]:
+    return tuple(layer for one in journal.volumes() for layer in journal.layers(one.name))
 
 
 def configured(path: Path, config: Config) -> Finding:

@@ -162,11 +162,22 @@ class Hosts:
         self.machines = self.vagrant.machines()
         self.machines[name].wait_up()
 
+    def power_cycle(self, name: str) -> None:
+        """An orderly end, power off, and on again; returns when it is up."""
+        machine = self.machines[name]
+        before = machine.boot_id()
+        say(f"{name}: off and on")
+        machine.run("systemd-run --on-active=1 systemctl poweroff", check=False)
+        machine.hang_up()
+        self.until(f"{name} is off", lambda: self.vagrant.is_off(name))
+        self.vagrant.switch_on(name)
+        machine.wait_up(other_than=before)
+
     @contextmanager
     def without_disk(self, name: str, serial: str) -> Iterator[Callable[[], None]]:
-        """Take a disk out of a running machine; gives what puts it back, at the latest at the end.
+        """Start a machine without one of its disks; gives what plugs it in again.
 
-        A reboot does not bring it back.
+        That happens at the latest at the end; a reboot does not bring it back.
         """
         there = False
 
@@ -178,6 +189,7 @@ class Hosts:
 
         disk = self.vagrant.detach(name, serial)
         try:
+            self.power_cycle(name)
             yield back
         finally:
             back()

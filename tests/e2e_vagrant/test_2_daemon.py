@@ -8,6 +8,8 @@ import pytest
 
 from tests.e2e_vagrant.hosts import COPY, Hosts, Writer
 from tests.workload.judge import Window
+from vagrant.vms.install import at_once
+from vagrant.vms.machine import Machine
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +45,14 @@ def test_upgrade(hosts: Hosts, writer: Writer) -> None:
     committed = hosts.mirror().committed
     package = hosts.newer.read_bytes()
     version = hosts.newer.name.split("_")[1]
-    for machine in (hosts.remote, hosts.local):
+
+    def upgrade(machine: Machine) -> None:
         assert hosts.json(machine, "host")["software"] != version
         machine.put(package, f"/root/{hosts.newer.name}")
         machine.run(f"cd /root && apt-get install --yes ./{hosts.newer.name}")
         assert hosts.json(machine, "host")["software"] == version
+
+    at_once(upgrade, hosts.machines.values())
     writer.goes_on()
     hosts.goes_on(committed)
 

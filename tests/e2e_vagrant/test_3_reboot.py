@@ -33,9 +33,16 @@ def group(hosts: Hosts) -> Iterator[str]:
 def lvm_filter() -> str:
     """The line of docs/hosts.md, for this volume."""
     text = (REPOSITORY / "docs/hosts.md").read_text()
+    assert "\n    update-initramfs -u\n" in text
     line = re.search(r"^ +(devices \{ global_filter = .*\})$", text, re.MULTILINE)
     assert line is not None
     return line[1].replace("NAME", "more")
+
+
+def on_the_disk(group: str) -> str:
+    """Activate a group as a boot without the filter may: on the disk below the head."""
+    chosen = 'devices { global_filter = [ "a|^/dev/vd|", "r|.*|" ] }'
+    return f"vgchange -ay {group} --config '{chosen}'"
 
 
 def problems(hosts: Hosts) -> list[str]:
@@ -56,7 +63,24 @@ def test_lvm_sees_a_volume_on_its_head_alone(hosts: Hosts, group: str) -> None:
     assert local.out(f"lvs --noheadings -o devices {group} 2>&1").strip() == f"{LVM_HEAD}(0)"
 
 
+def test_lvm_on_the_disk_below_a_head_is_told(hosts: Hosts, group: str) -> None:
+    local = hosts.local
+    said = "LVM's logical volume own-one uses "
+    local.run(f"vgchange -an {group}")
+    assert said not in hosts.status_text(local)
+    local.run(f"rm -f {LVM_CONFIG}; {on_the_disk(group)}")
+    hosts.until("the status line says it", lambda: said in hosts.status_text(local))
+    assert any(one.startswith(said) for one in problems(hosts))
+    local.run("systemctl stop frazild; systemctl restart frazil-activate; systemctl start frazild")
+    assert said in local.out("journalctl --no-pager -b -u frazil-activate -n 5")
+    local.run(f"vgchange -an {group}; sleep 1")
+    local.put(f"{lvm_filter()}\n".encode(), LVM_CONFIG)
+    local.run(f"vgchange -ay {group}")
+    hosts.until("it is over", lambda: said not in hosts.status_text(local))
+
+
 def test_reboot_of_both(hosts: Hosts, group: str) -> None:
+    hosts.local.run("update-initramfs -u")
     writer = hosts.writer()
     committed = hosts.goes_on(hosts.mirror().committed).committed
     hosts.remote.reboot()
@@ -75,7 +99,8 @@ def test_reboot_of_both(hosts: Hosts, group: str) -> None:
     assert writer.faults(writer.found_at(local, "/srv/data")) == []
     # LVM came up on the head, not on the disk below, and is alone with it.
     assert problems(hosts) == []
-    assert local.out(f"lvs --noheadings -o devices {group} 2>&1").strip() == f"{LVM_HEAD}(0)"
+    shown = f"lvs --noheadings -o lv_active,devices {group} 2>&1"
+    assert local.out(shown).split() == ["active", f"{LVM_HEAD}(0)"]
 
     later = hosts.writer()
     now = hosts.goes_on(committed)

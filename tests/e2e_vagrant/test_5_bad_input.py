@@ -21,6 +21,8 @@ udevadm settle
 ! dmsetup ls | grep frazil
 """
 
+MOUNTED = "systemctl is-active --quiet srv-data.mount || mount /srv/data"
+
 POOL = "/var/lib/frazil/pool"
 BESIDE = "/dev/disk/by-id/virtio-log,offset=960MiB,length=32MiB"
 POOL_DISK = "/dev/disk/by-id/virtio-more"
@@ -125,17 +127,13 @@ def pool_apart(settled: Hosts) -> Iterator[Hosts]:
 
 def start_again(hosts: Hosts) -> None:
     """As after a boot that went well."""
-    hosts.local.run(
-        "systemctl reset-failed; systemctl start frazil-activate frazild;"
-        "systemctl is-active --quiet srv-data.mount || mount /srv/data"
-    )
+    hosts.local.run(f"systemctl reset-failed; systemctl start frazil-activate frazild; {MOUNTED}")
 
 
 def test_with_the_pools_disk_missing_at_boot(pool_apart: Hosts) -> None:
     hosts, local = pool_apart, pool_apart.local
     committed = hosts.goes_on(hosts.mirror().committed).committed
     with hosts.without_disk("local", "more") as plug_in:
-        local.reboot()
         said(hosts, local, f"the pool {POOL} is not there", "mount or attach its disk")
         journal = local.out("journalctl --no-pager -b -u frazil-activate -n 20")
         assert f"volume data: the pool {POOL} is not there" in journal
@@ -146,7 +144,7 @@ def test_with_the_pools_disk_missing_at_boot(pool_apart: Hosts) -> None:
         plug_in()
         local.run(f"udevadm settle; mountpoint -q {POOL} || mount {POOL}")
     hosts.until("the head comes by itself", lambda: local.run(f"test -b {HEAD}").code == 0)
-    start_again(hosts)
+    local.run(f"systemctl reset-failed; {MOUNTED}")
     local.run("echo back >/srv/data/back; sync")
     assert not hosts.json(local, "verify", MIRROR)["differences"]
     committed = hosts.goes_on(committed).committed

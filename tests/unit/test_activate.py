@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from control import activate
+from control.bypass import Bypassed
 from control.cli import main
 from control.config import Config
 from control.context import Context
@@ -23,6 +24,7 @@ class FakeVolume:
 
     def __init__(self, record: Any, context: object) -> None:
         self.name = record.name
+        self.record = record
         self._comes_at = record.comes_at
         self.stack = SimpleNamespace(head=SimpleNamespace(path=f"/dev/mapper/frazil-{self.name}"))
 
@@ -37,6 +39,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeVolume.attempts = {}
     monkeypatch.setattr(activate, "Volume", FakeVolume)
     monkeypatch.setattr(activate, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(activate, "bypasses", lambda records: [])
 
 
 def assemble(wait: float, **comes_at: int | None) -> int:
@@ -58,6 +61,17 @@ def test_one_that_never_comes_keeps_no_other_back(capsys: pytest.CaptureFixture[
     said = capsys.readouterr()
     assert said.out.split() == ["/dev/mapper/frazil-there"]
     assert said.err == "frazil: volume gone: the disk of gone is missing\n  attach it\n"
+
+
+def test_who_uses_the_disk_below_is_told_and_the_head_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = Bypassed("vg-lv uses the disk", "let it use the head")
+    monkeypatch.setattr(activate, "bypasses", lambda records: [error])
+    assert assemble(0, there=1) == Kind.OK
+    said = capsys.readouterr()
+    assert said.out.split() == ["/dev/mapper/frazil-there"]
+    assert said.err == "frazil: vg-lv uses the disk\n  let it use the head\n"
 
 
 def test_without_waiting_everything_is_tried_once() -> None:

@@ -49,6 +49,8 @@ def test_on_the_root_filesystem_heads_come_before_any_mount(tmp_path: Path) -> N
     [
         ("/dev/vdb /var ext4 defaults 0 2", "", "var.mount"),
         ("/dev/vdb /var/lib/frazil/ ext4 defaults 0 2", "", "var-lib-frazil.mount"),
+        ("/dev/vdb /var/lib/frazil/pool xfs x 0 0", "", "var-lib-frazil-pool.mount"),
+        ("UUID=1 /s/pool xfs x 0 0", '[state]\ndirectory = "/s"\n', "s-pool.mount"),
         ("UUID=1 /srv/p xfs x 0 0", '[pool]\ndirectory = "/srv/p/q" # here\n', "srv-p.mount"),
         ("UUID=1 /srv/p xfs x 0 0", "[ state ]\n  directory='/srv/p'\n", "srv-p.mount"),
     ],

@@ -280,3 +280,16 @@ def test_every_error_has_one_kind() -> None:
     assert set(kinds) >= {"DeviceMissing", "NotRoot", "DmsetupTimedOut"}
     assert [name for name, kind in kinds.items() if kind is Kind.FAILED] == ["DmsetupFailed"]
     assert issubclass(DmsetupFailed, FrazilError)
+
+
+def test_udev_is_asked_to_look_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = device(FakeMapper())
+    with pytest.raises(NoDevice):
+        made.announce()
+    made.ensure(ONE)
+    monkeypatch.setattr("dm_tables.device.BLOCK", tmp_path)
+    made.announce()
+    about = tmp_path / f"dm-{made.devno.split(':')[1]}"
+    about.mkdir()
+    made.announce()
+    assert (about / "uevent").read_text() == "add"

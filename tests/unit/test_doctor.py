@@ -153,13 +153,31 @@ def test_a_pool_that_lacks_what_volumes_need(tmp_path: Path) -> None:
     pool = FilesPool(tmp_path)
     live = LayerRecord("data", 1, "data.1", Bytes(65536), LayerState.LIVE)
     prepared = LayerRecord("data", 2, "data.2", Bytes(65536), LayerState.PREPARED)
-    patient = Patient(Config(), layers=(live, prepared))
+    config = Config(state=StateSection(directory=tmp_path / "state"))
+    patient = Patient(config, layers=(live, prepared))
     found = [one for one in pools.check_pool(patient, pool) if one.level is Level.PROBLEM]
     assert len(found) == 1
     assert "data.1" in found[0].what
     assert "data.2" not in found[0].what
     pool.create("data.1", Bytes(1 << 20))
     assert [one for one in pools.check_pool(patient, pool) if one.level is Level.PROBLEM] == []
+
+
+def test_what_was_merged_while_the_doctor_looked_is_not_missing(tmp_path: Path) -> None:
+    pool = FilesPool(tmp_path / "pool")
+    config = Config(state=StateSection(directory=tmp_path))
+    layer = LayerRecord("data", 1, "data.1", Bytes(65536), LayerState.FROZEN)
+    journal = Journal(config.paths.journal)
+    journal.add_volume(volume())
+    journal.save_layer(layer)
+    journal.close()
+    patient = Patient(config, layers=(layer,))
+    found = list(pools.check_pool(patient, pool))
+    assert levels(found).count("PROBLEM") == 1
+    journal = Journal(config.paths.journal)
+    journal.remove_layer("data", 1)
+    journal.close()
+    assert "PROBLEM" not in levels(list(pools.check_pool(patient, pool)))
 
 
 def test_fstab(tmp_path: Path) -> None:
@@ -200,17 +218,6 @@ def test_what_lvm_sees_below_a_head_is_a_problem(monkeypatch: pytest.MonkeyPatch
     assert f"LVM sees a physical volume on {disk}" in found[0].what
     assert "accept /dev/mapper/frazil-data alone" in found[0].remedy
     assert list(boot.judge_lvm(volume("/dev/disk/by-id/y"))) == []
-
-
-def test_what_else_uses_the_disk_below_a_head_is_a_problem(tmp_path: Path) -> None:
-    holders = tmp_path / "sys/class/block/vdq/holders"
-    for name, uuid in (("dm-1", "FRAZIL-x-layer-0"), ("dm-2", "LVM-x")):
-        (holders / name / "dm").mkdir(parents=True)
-        (holders / name / "dm/name").write_text(f"name-{name}\n")
-        (holders / name / "dm/uuid").write_text(f"{uuid}\n")
-    found = list(boot.judge_users(Patient(Config(), root=tmp_path), volume("/dev/vdq")))
-    assert levels(found) == ["PROBLEM"]
-    assert "name-dm-2 uses /dev/vdq, the disk below the volume data" in found[0].what
 
 
 def test_places_on_filesystems_of_their_own(tmp_path: Path) -> None:

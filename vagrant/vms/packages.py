@@ -40,7 +40,7 @@ def newer(package: Path, suffix: str = "+newer") -> Path:
         for compiled in (code.parent / "__pycache__").glob("__init__.*"):
             compiled.unlink()
         built = package.with_name(f"frazil_{later}_amd64.deb")
-        _call("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", str(root), str(built))
+        _call("dpkg-deb", "--root-owner-group", "-Zzstd", "-z9", "-b", str(root), str(built))
     return built
 
 

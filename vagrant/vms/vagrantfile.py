@@ -119,25 +119,37 @@ class Vagrant:
             self._virsh("vol-delete", "--pool", "default", volume)
 
     def detach(self, name: str, serial: str) -> str:
-        """Unplug a disk of a machine that runs. :return: what libvirt wants to plug it in again.
+        """Let a disk of a machine be away from its next start on.
 
+        :return: what libvirt wants to plug it in again.
         :raises LabError: there is none of that serial, or it cannot be unplugged.
         """
-        domain = self._virsh("dumpxml", f"{PREFIX}{name}")
+        domain = self._virsh("dumpxml", "--inactive", f"{PREFIX}{name}", check=True)
         for disk in re.findall(r"<disk .*?</disk>", domain, re.DOTALL):
             if f"<serial>{serial}</serial>" in disk:
-                self._device("detach-device", name, disk)
+                self._device("detach-device", name, disk, "--config")
                 return str(disk)
         raise LabError(f"{name} has no disk with the serial {serial}")
 
     def attach(self, name: str, disk: str) -> None:
-        """Plug a disk in that :meth:`detach` gave. :raises LabError: it cannot be."""
-        self._device("attach-device", name, disk)
+        """Plug a disk in that :meth:`detach` gave, now and for good.
 
-    def _device(self, action: str, name: str, described: str) -> None:
+        :raises LabError: it cannot be.
+        """
+        self._device("attach-device", name, disk, "--persistent")
+
+    def is_off(self, name: str) -> bool:
+        """Whether a machine has switched itself off."""
+        return self._virsh("domstate", f"{PREFIX}{name}").strip() == "shut off"
+
+    def switch_on(self, name: str) -> None:
+        """Start a machine that is off, with nothing but libvirt. :raises LabError: it cannot be."""
+        self._virsh("start", f"{PREFIX}{name}", check=True)
+
+    def _device(self, action: str, name: str, described: str, how: str) -> None:
         file = self.home / "device.xml"
         file.write_text(described)
-        self._virsh(action, f"{PREFIX}{name}", str(file), "--live", check=True)
+        self._virsh(action, f"{PREFIX}{name}", str(file), how, check=True)
 
     def _ours(self, listing: str) -> list[str]:
         """The first words of what virsh lists that begin with the name of our box."""
