@@ -19,7 +19,6 @@ from control.replica.handover import hand_over
 from control.replica.points import SquashStep
 from control.replica.receive import Pace
 from control.replica.retention import Retention
-from control.replica.seeds import seed
 from control.replica.shortage import Shortage
 from control.replica.squashing import squash_layers
 from control.spans import Span
@@ -27,7 +26,7 @@ from control.wire.errors import MirrorLoop, PeerUnreachable
 from dm_tables.errors import Exists, NotFound, Precondition
 from dm_tables.units import MIB, Bytes
 from tests.chain import CHUNK, PATIENCE, SIZE, Model, Station, image_of, served, until
-from tests.replica_tools import Replica, patched
+from tests.replica_tools import Replica
 
 FIRST = random.Random(7).randbytes(SIZE)
 
@@ -85,21 +84,6 @@ def test_generations_travel_on_as_they_came(
     assert history(last) == history(middle), "number, UUID, parent and freeze time"
     volume = last.store.volume("data")
     assert volume.volume_uuid == middle.store.volume("data").volume_uuid
-
-
-def test_onto_a_seed_comes_what_differs_and_the_cycle_says_so(
-    tmp_path: Path, middle: Station, last: Replica, peer: str, source: Model
-) -> None:
-    source.commit(middle, 1, {})
-    old = patched(FIRST, CHUNK, {3: chunk(3)})
-    (tmp_path / "shipped").write_bytes(old)
-    span = Span(tmp_path / "shipped", Bytes(0), Bytes(SIZE))
-    seed(last.store, "data", (span,), "loopback")
-    middle.mirror("on", "data", peer)
-    cycle = middle.sync("on")
-    assert (cycle.kind, cycle.changed_bytes) == (CycleKind.CATCH_UP, CHUNK)
-    same = image_of(last) == source.images[1]["data"]
-    assert same
 
 
 def test_each_commit_is_brought_on_by_itself(

@@ -15,6 +15,7 @@ import pytest
 from control.blocks import BLOCK, BlockSet
 from control.limiter import Interrupted, RateLimiter
 from control.needed import ComparingStopped, fitting_chunk
+from control.records import CycleKind
 from control.replica.receive import Pace
 from control.replica.seeds import seed
 from control.seeding import COARSE, STRETCH, There, differing_blocks
@@ -30,6 +31,7 @@ from proto.frazil.v1.replica_pb2_grpc import (
     ReplicaStub,
     add_ReplicaServicer_to_server,
 )
+from tests import chain
 from tests.replica_tools import Replica, generation, manifest, messages, noise, patched, say, whole
 
 SIZE = Bytes(9 * MIB + 1536)
@@ -264,3 +266,22 @@ def test_an_answer_of_zeroes(tmp_path: Path) -> None:
     """The check before would pass everything if every answer were refused."""
     with odd(tmp_path, Odd([part(0, 9), part(9 * MIB, 1)])) as there:
         assert not differing_blocks(reader(bytes(SIZE)), SIZE, there, cancel=NEVER)
+
+
+def test_a_cycle_onto_a_seed_is_told_as_what_it_was(tmp_path: Path) -> None:
+    """Whole is what it would have been; that there is a seed, only the replica can say."""
+    image = noise(chain.SIZE)
+    middle, last = chain.Station(tmp_path / "middle"), Replica(tmp_path)
+    (tmp_path / "shipped").write_bytes(patched(image, chain.CHUNK, {3: noise(chain.CHUNK)}))
+    span = Span(tmp_path / "shipped", Bytes(0), Bytes(chain.SIZE))
+    seed(last.store, "data", (span,), "loopback")
+    try:
+        chain.Model(image).commit(middle, 1, {})
+        with chain.served(last) as peer:
+            middle.mirror("on", "data", peer)
+            cycle = middle.sync("on")
+        assert (cycle.kind, cycle.changed_bytes) == (CycleKind.CATCH_UP, chain.CHUNK)
+        same = chain.image_of(last) == image
+        assert same
+    finally:
+        middle.close()
