@@ -20,6 +20,7 @@ CHUNK = 16 << 10
 """Bytes of every layer's chunks: the widest that the models reckon with."""
 
 PATIENCE = 240.0
+HOLDINGS = "tests.workload.holdings"
 
 
 class LabGroup:
@@ -246,7 +247,8 @@ class LabGroup:
 
 def look(host: FrazilHost, *, points: bool = False) -> Any:
     """What a host holds: see :func:`tests.workload.holdings.look`."""
-    return host.guest.call("tests.workload.holdings:look", points, timeout=PATIENCE)
+    host.guest.warm(HOLDINGS)
+    return host.guest.call(f"{HOLDINGS}:look", points, timeout=PATIENCE)
 
 
 def number(generation: Any) -> int:
