@@ -24,6 +24,10 @@ from dm_tables.syncing import opened, write_out
 from dm_tables.team import Each, Team
 from dm_tables.window import Failure, Step, Token, Window
 
+GUARD_START = 60.0
+"""Seconds that the guard has to come up: as long as the daemon waits for both, since a host that
+boots has other things to do."""
+
 GUARD_ANSWER = 10.0
 """Seconds that the guard has to say that it is armed, or what it did."""
 
@@ -143,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
     daemon = socket.socket(fileno=int(daemon_fd))
     guard = socket.socket(fileno=int(guard_fd))
     locked = harden()
-    ready = messages.receive(guard, GUARD_ANSWER)
+    ready = messages.receive(guard, GUARD_START)
     if ready is None or not ready["ready"]:
         messages.send(daemon, ready or {"ready": False, "errno": 0})
         return 1

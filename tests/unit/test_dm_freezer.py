@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dm_tables import freezer, messages
+from dm_tables import freezer, freezing, messages
 from dm_tables.errors import Kind
 from dm_tables.freezer import FreezeFailed, Freezer, FreezerUnavailable, HeadState, On
 from dm_tables.freezing import Freezing
@@ -295,3 +295,21 @@ def test_its_processes_import_little() -> None:
         env={"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert set(done.stdout.split()) <= {"inspect"}
+
+
+def test_a_guard_may_take_its_time_to_come_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a host that boots: only later it has to answer soon."""
+    monkeypatch.setattr(freezing, "GUARD_ANSWER", 0.01)
+    monkeypatch.setattr(freezing, "harden", lambda: True)
+    daemon, freezer_end = messages.pair()
+    above, below = messages.pair()
+    late = threading.Timer(0.3, messages.send, (below, {"ready": False, "errno": errno.ENODEV}))
+    late.start()
+    descriptors = [str(one.detach()) for one in (freezer_end, above)]
+    freezing.main([str(tmp_path / "control"), *descriptors, "-1"])
+    assert messages.receive(daemon, 20) == {"ready": False, "errno": errno.ENODEV}
+    late.join()
+    daemon.close()
+    below.close()
