@@ -69,11 +69,10 @@ def find(read: Callable[[int, int], bytes]) -> Found:
     return Found(frozenset(numbers), tuple(torn))
 
 
-def judge(volumes: Sequence[Found], since: Sequence[int] = ()) -> list[str]:
+def judge(volumes: Sequence[Found]) -> list[str]:
     """What is wrong with volumes that claim to be of one instant; empty if nothing.
 
-    :param since: each volume's newest stamp at an earlier instant; what is older need not be
-        there. The volumes are in the order in which the writer goes.
+    The volumes are in the order in which the writer goes.
     """
     faults: list[str] = []
     newest = [volume.newest for volume in volumes]
@@ -89,7 +88,7 @@ def judge(volumes: Sequence[Found], since: Sequence[int] = ()) -> list[str]:
             f"({newest[-1]})"
         )
     for index, volume in enumerate(volumes):
-        first = max(newest[index] - SLOTS, since[index] if since else 0) + 1
+        first = max(newest[index] - SLOTS, 0) + 1
         missing = sorted(set(range(first, newest[index] + 1)) - volume.numbers)
         if missing:
             faults.append(f"volume {index} lacks {missing}, older than its newest")
