@@ -85,8 +85,9 @@ class Member:
 
     def frozen(self) -> str:
         """The digest of the newest frozen image: the device that the live layer stands on."""
-        live = self.host.json("volume", "show", self.name)["layers"][-1]["sequence"]
-        table = self.host.guest.run(["dmsetup", "table", f"frazil-{self.name}-{live}"]).text
+        # In one breath: a freeze may come between two questions.
+        below = "$(dmsetup table --target linear {}); dmsetup table -j ${{4%:*}} -m ${{4#*:}}"
+        table = self.host.guest.run("set -- " + below.format(self.head)).text
         kind, origin = table.split()[2:4]
         assert kind == "snapshot"
         return digest(self.host.guest, f"/dev/dm-{origin.split(':')[1]}")

@@ -142,7 +142,7 @@ def test_a_member_joins_while_cycles_go_on_and_another_leaves(site: Site) -> Non
     mirroring.sync()
 
     late.fill()
-    source.frazil("mirror", "set", mirroring.name, "--rate", "50KB/s")
+    source.frazil("mirror", "set", mirroring.name, "--rate", "20KB/s")
     source.frazil("group", "add", "parts", late.name)
     for _ in range(2):
         one.touch()
