@@ -13,7 +13,7 @@ from dm_tables.errors import FrazilError, Precondition, Unavailable
 
 if TYPE_CHECKING:
     from control.config.sections import TlsSection
-    from control.records import MirrorRecord
+    from control.records import MirrorRecord, Promotion
     from control.volume import Volume
 
 OVERRIDDEN = "overridden: "
@@ -94,7 +94,8 @@ def _ask(volume: Volume) -> None:
     for mirror in journal.mirrors_of(group.name):
         if mirror.peer:
             try:
-                taken_over = ask(volume.name, mirror, volume.context.config.tls)
+                mine = journal.promotion(volume.name)
+                taken_over = ask(volume.name, mirror, volume.context.config.tls, mine)
             except Unavailable as error:
                 raise Unavailable(
                     f"{volume.name} waits for {mirror.peer} to say that it did not take over: "
@@ -105,9 +106,14 @@ def _ask(volume: Volume) -> None:
                 fence(volume, taken_over)
 
 
-def ask(volume: str, mirror: MirrorRecord, tls: TlsSection | None) -> str:
+def ask(
+    volume: str, mirror: MirrorRecord, tls: TlsSection | None, mine: Promotion | None = None
+) -> str:
     """Whether the replica of a volume was promoted: how to say so, or nothing.
 
+    :param mine: when this host's side was, if it was: of two sides the one that was promoted from
+        the later generation counts, of one generation the one that was promoted later. Else each
+        would keep its head back for the other one.
     :raises Unavailable: its host does not answer.
     """
     # Here, because activating at boot must not wait for gRPC to be imported without need.
@@ -128,6 +134,7 @@ def ask(volume: str, mirror: MirrorRecord, tls: TlsSection | None) -> str:
             if isinstance(found, Unavailable):
                 raise found from error
             return ""
-    if there.role != "promoted":
+    since = there.role_since.ToNanoseconds()
+    if there.role != "promoted" or (mine and mine >= (there.newest.number, since)):
         return ""
     return f"{mirror.peer} was promoted from generation {there.newest.number} of it"

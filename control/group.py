@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from control.context import Context
-from control.fence import SplitBrain, fence
+from control.fence import SplitBrain, ask, fence
 from control.mirrored import Instant, common_instants
 from control.mounts import mountpoints_of, sync_filesystem
 from control.records import GroupRecord, LayerRecord, LayerState
@@ -80,6 +80,8 @@ class Group:
 
         :param committed: the newest generation that it has. :return: what to say of it.
         """
+        if not self._is_behind(mirror):
+            return error
         for volume in self.volumes:
             fence(volume, error.what)
         if not self.written() and self.newest_number() <= committed:
@@ -89,6 +91,21 @@ class Group:
             f"give one side up: frazil mirror resolve {mirror} --discard local --force here, "
             "or demote the volume at the other host",
         )
+
+    def _is_behind(self, mirror: str) -> bool:
+        """Whether the other side's promotion comes after this side's own, if there was one."""
+        record = self.context.journal.mirror(mirror)
+        for volume in self.volumes:
+            mine = self.context.journal.promotion(volume.name)
+            if record is None or mine is None:
+                return True
+            try:
+                if ask(volume.name, record, self.context.config.tls, mine):
+                    return True
+            except FrazilError:
+                # It is asked again with the next attempt.
+                return False
+        return False
 
     def written(self) -> bool:
         """Whether anything was written since the last freeze."""

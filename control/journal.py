@@ -26,6 +26,7 @@ from control.records import (
     MirrorState,
     Origin,
     Policy,
+    Promotion,
     StandingRecord,
     TraceRecord,
     TraceState,
@@ -71,6 +72,16 @@ class Journal(JournalFile):
     def keep(self, volume_uuid: str, sequences: Iterable[int]) -> None:
         """Nothing is merged over these images from now on, nor after a crash; none: all may be."""
         self.set_note(f"keeping {volume_uuid}", " ".join(map(str, sequences)))
+
+    def promotion(self, volume: str) -> Promotion | None:
+        """When a volume became a source of this host; None: it was created here."""
+        record = self.volume(volume)
+        noted = self.note(f"promoted {record.uuid}").split() if record is not None else []
+        return Promotion(*map(int, noted)) if noted else None
+
+    def note_promotion(self, volume_uuid: str, promotion: Promotion) -> None:
+        """It became one."""
+        self.set_note(f"promoted {volume_uuid}", f"{promotion.number} {promotion.since_ns}")
 
     # Volumes and their layers.
 
@@ -152,7 +163,7 @@ class Journal(JournalFile):
         :raises sqlite3.IntegrityError: it is mirrored; nothing was changed.
         """
         with self.transaction():
-            for note in ("merging ", "keeping "):
+            for note in ("merging ", "keeping ", "promoted "):
                 self._db.execute(
                     "DELETE FROM meta WHERE key = (SELECT ? || uuid FROM volumes WHERE name = ?)",
                     (note, name),

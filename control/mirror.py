@@ -322,7 +322,8 @@ class MirrorWorker(threading.Thread):
         """
         for volume in self.group.volumes:
             try:
-                taken_over = ask(volume.name, record, self.context.config.tls)
+                mine = self.context.journal.promotion(volume.name)
+                taken_over = ask(volume.name, record, self.context.config.tls, mine)
             except FrazilError:
                 return
             if taken_over:

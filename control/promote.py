@@ -30,6 +30,7 @@ from control.records import (
     MirrorRecord,
     MirrorState,
     Origin,
+    Promotion,
     StandingRecord,
     VolumeRecord,
     VolumeState,
@@ -216,6 +217,8 @@ class Promoter:
         self._journal.save_layer(live)
         # What further hosts lack of it is not known to be theirs before their mirrors are.
         self._journal.keep(record.uuid, (record.bottom, live.sequence))
+        since = self._replicas.store.volume(volume.name).role_since
+        self._journal.note_promotion(record.uuid, Promotion(newest, since))
         Volume(record, self._host.context).allocate(live)
         return record
 

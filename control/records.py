@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from control.spans import Span
 from dm_tables.units import Bytes
@@ -28,6 +29,13 @@ class VolumeState(StrEnum):
     CREATING = "creating"
     ACTIVE = "active"
     REMOVING = "removing"
+
+
+class Promotion(NamedTuple):
+    """From which generation a replica was made a source, and when; a later one is greater."""
+
+    number: int
+    since_ns: int
 
 
 class MirrorState(StrEnum):

@@ -223,6 +223,8 @@ class Sites:
         if self.other.leads:
             stale = [self.other.soft.step(mirror) for mirror in self.other.mirrors]
             demand(all(stale), "what is promoted took a copy from its old source")
+            # Who was promoted last keeps the head, whatever the other one still thinks of itself.
+            self.copy()
             self.check()
             with self._mortal(self.other, dies, power=power):
                 self.other.roles.demoter.demote(GROUP, "loopback", force=True)

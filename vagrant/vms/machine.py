@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +116,10 @@ class Machine:
         """
         deadline = time.monotonic() + limit
         while True:
-            if self.answers() and self.boot_id() != other_than:
-                break
+            # It may answer for the last time.
+            with suppress(MachineFailed):
+                if self.answers() and self.boot_id() != other_than:
+                    break
             self.hang_up()
             if time.monotonic() > deadline:
                 raise MachineFailed(f"{self.name} does not answer after {limit:g} s")
