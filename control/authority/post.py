@@ -81,7 +81,7 @@ class Post:
                 "see ca in [authority]",
             ) from None
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, ssl.SSLError) and _about_certificate(error.reason or ""):
+            if isinstance(error, ssl.SSLError) and about_certificate(error.reason or ""):
                 raise AuthorityDenied(
                     f"{endpoint} does not accept this host's certificate: {error.reason}",
                     "see cert and key in [authority]",
@@ -109,7 +109,7 @@ class Post:
         return context
 
 
-def _about_certificate(alert: str) -> bool:
+def about_certificate(alert: str) -> bool:
     """Whether a TLS alert says that ours is missing, or is not good enough."""
     return "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert)
 
