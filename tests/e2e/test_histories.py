@@ -6,6 +6,7 @@ The steps and the models are those of :mod:`tests.property.test_histories` and
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from tests.topology import Site, running
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
 SIZES = {"a": 2 * MIB, "b": MIB + 3 * SECTOR, "c": MIB}
-SOURCE_SEEDS = (3, 6)
+SOURCE_SEEDS = [int(seed) for seed in os.environ.get("FRAZIL_SEEDS", "3").split()]
 SITES_SEED = 2
 GROUPED = ("a", "b")
 """The third is there to join."""
