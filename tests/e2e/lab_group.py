@@ -17,7 +17,7 @@ from vagrant.cluster import FrazilHost
 
 GROUP = "shop"
 CHUNK = 16 << 10
-"""Bytes of every layer's chunks: the widest that the models reckon with."""
+"""Bytes of the chunks of every volume that is made here."""
 
 PATIENCE = 240.0
 HOLDINGS = "tests.workload.holdings"
@@ -43,6 +43,8 @@ class LabGroup:
         self.instants: dict[str, int] = {}
         """Numbers of instants, by UUID."""
         self.compared = 0
+        self.widest = CHUNK
+        """Bytes of a chunk, by which what is sent is judged."""
         self._owed: dict[str, int] = {}
         self._have: dict[str, str] = {}
         self._may_be_whole: set[str] = set()
@@ -185,7 +187,7 @@ class LabGroup:
             return
         demand(cycles[0]["kind"] != "whole", f"{mirror} copied everything again")
         models = [self.models[name] for name in self.members()]
-        most = sum(model.bytes_between(before, uuid, CHUNK) for model in models)
+        most = sum(model.bytes_between(before, uuid, self.widest) for model in models)
         changed = cycles[0]["changed_bytes"]
         demand(changed <= most, f"{mirror}: {changed} bytes where {most} had changed")
 

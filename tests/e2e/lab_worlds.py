@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from control.chunk_size import DEFAULT_CHUNK
 from dm_tables.units import Bytes
 from tests.e2e.lab_group import GROUP, PATIENCE, LabGroup, look
 from tests.histories.model import demand
@@ -206,6 +207,8 @@ class LabSites(LabGroup):
     def _turn(self) -> None:
         """The other site leads now; both have its newest instant."""
         self.leader, self.other = self.other, self.leader
+        # What was said of chunks was said where the volume was made.
+        self.widest = DEFAULT_CHUNK
         self._owed.clear()
         self.notice()
         newest = self.leader.json("group", "show", GROUP)["newest"]["uuid"]
