@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from tests.pair import DISK, MIB, PATIENT, SECTOR, digest
 from vagrant.cluster import Certificates, FrazilHost, HostSettings, start_all
 from vagrant.cluster.cycles import MirrorNow
@@ -27,6 +29,12 @@ class Site:
 
     def __getitem__(self, name: str) -> FrazilHost:
         return self.hosts[name]
+
+    def last_words(self, request: pytest.FixtureRequest) -> None:
+        """What the daemons said last, if a test failed."""
+        if request.session.testsfailed:
+            for host in self.hosts.values():
+                print(f"--- {host.name}\n{host.log_tail(80)}")
 
     def member(self, host: str, name: str, disk: int, slot: int = 0) -> Member:
         """A volume of a host: slot ``slot`` of one of its disks, with something in it."""

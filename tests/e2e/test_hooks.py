@@ -33,9 +33,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A source and a replica."""
     with running("source", "replica") as started:
         yield started
-        if request.session.testsfailed:
-            for host in started.hosts.values():
-                print(f"--- {host.name}\n{host.log_tail(80)}")
+        started.last_words(request)
 
 
 @pytest.fixture(scope="module")

@@ -28,9 +28,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A source that keeps few layers, and two replicas' hosts."""
     with running("source", "near", "far", extra={"source": LITTLE}) as started:
         yield started
-        if request.session.testsfailed:
-            for host in started.hosts.values():
-                print(f"--- {host.name}\n{host.log_tail(80)}")
+        started.last_words(request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """Three hosts, each of which mirrors to each; ``south`` has little room for ``east``."""
     with running(*ALL, extra={"south": ALLOWED}) as started:
         yield started
-        if request.session.testsfailed:
-            for host in started.hosts.values():
-                print(f"--- {host.name}\n{host.log_tail(80)}")
+        started.last_words(request)
 
 
 def group(name: str, members: list[Member], *options: str) -> None:

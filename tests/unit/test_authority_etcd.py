@@ -95,6 +95,7 @@ def test_a_cluster_that_asks_for_certificates(tmp_path: Path) -> None:
         # The alert that says why is lost where the connection is closed before it is read.
         with pytest.raises((AuthorityDenied, AuthorityUnavailable)):
             unknown.below("/d/")
+        assert [one.value for one in known.below("/d/")] == ["one"], "others are answered still"
 
 
 @pytest.mark.parametrize(
