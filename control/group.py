@@ -12,6 +12,7 @@ from control.context import Context
 from control.fence import SplitBrain, ask, fence
 from control.mirrored import Instant, common_instants
 from control.mounts import mountpoints_of, sync_filesystem
+from control.pool.errors import PoolFull
 from control.records import GroupRecord, LayerRecord, LayerState
 from control.volume import Volume
 from control.wire.errors import ReplicaPromoted
@@ -136,6 +137,7 @@ class Group:
         another one had ended is without it.
 
         :raises PoolFull: there is no room for the auxiliary volumes; all heads go on as they were.
+        :raises Unavailable: the same, but layers are being merged, which gives room.
         :raises FreezeFailed: the window failed; all heads go on, on their old tables.
         """
         if not self.volumes:
@@ -145,8 +147,7 @@ class Group:
             prepared: list[tuple[Volume, LayerRecord]] = []
             try:
                 for volume in self.volumes:
-                    layer = volume.prepare(number, generation_uuid, len(self.volumes))
-                    prepared.append((volume, layer))
+                    prepared.append((volume, self._prepare(volume, number, generation_uuid)))
                 heads = tuple(volume.stand_by(layer) for volume, layer in prepared)
                 result = self.context.freezer.freeze(self._plan(heads))
             except FrazilError:
@@ -160,6 +161,16 @@ class Group:
             for volume in self.volumes:
                 volume.watch_live()
             return Instant.of(self.context.journal.instant(generation_uuid))
+
+    def _prepare(self, volume: Volume, number: int, generation_uuid: str) -> LayerRecord:
+        # Asked before as well: by the time there was no room the merge may have ended.
+        merging = volume.next_merge() is not None
+        try:
+            return volume.prepare(number, generation_uuid, len(self.volumes))
+        except PoolFull as error:
+            if not merging and volume.next_merge() is None:
+                raise
+            raise Unavailable(f"{error}, until layers are merged", "it is tried again") from error
 
     @contextmanager
     def _tables(self) -> Iterator[None]:

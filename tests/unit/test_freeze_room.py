@@ -1,0 +1,51 @@
+"""A freeze without room for the next auxiliary volume: what passes is told from what stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from control.pool.errors import PoolFull
+from dm_tables.errors import Unavailable
+from dm_tables.units import Bytes
+from tests.soft.world import GROUP, World
+
+CHUNK = 4096
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """One volume that is mirrored, with an instant that its replica has, and a full pool."""
+    made = World({"a": bytes(64 * CHUNK)}, ["a"], ["near"])
+    made.add_mirror("on", "near")
+    made.freeze()
+    made.write("a", 0, b"1" * CHUNK)
+    made.freeze()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def freeze(world: World) -> None:
+    world.source.pool.limit = Bytes(0)
+    try:
+        world.roster.conductor(GROUP).freeze()
+    finally:
+        world.source.pool.limit = None
+
+
+def test_what_the_replica_has_is_merged_first(world: World) -> None:
+    assert world.copy("on") is None
+    assert world.source.volume("a").next_merge() is not None
+    with pytest.raises(Unavailable, match="until layers are merged"):
+        freeze(world)
+
+
+def test_nothing_gives_room_while_the_replica_lacks_it(world: World) -> None:
+    assert world.source.volume("a").next_merge() is None
+    layers = world.source.volume("a").layers
+    with pytest.raises(PoolFull):
+        freeze(world)
+    assert world.source.volume("a").layers == layers
