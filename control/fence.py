@@ -7,8 +7,11 @@ but a person.
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import TYPE_CHECKING
 
+from control.addresses import parse_address
 from dm_tables.errors import FrazilError, Precondition, Unavailable
 
 if TYPE_CHECKING:
@@ -19,8 +22,16 @@ if TYPE_CHECKING:
 OVERRIDDEN = "overridden: "
 """Begins the reason of a fence that a person took away by force."""
 
-PEER = "peer"
+OFF, ASK, PEER = FENCINGS = ("off", "ask", "peer")
+"""Whether the replicas' hosts are asked before a head is given out after a restart: not; where
+they answer; and their answers are waited for."""
+
 ASK_SECONDS = 10.0
+KNOCK_SECONDS = 2.0
+SILENT_SECONDS = 60.0
+
+_silent: dict[str, float] = {}
+"""Addresses where nobody answered, and until when: many volumes do not wait for each of them."""
 
 
 class Fenced(Precondition):
@@ -40,7 +51,8 @@ def is_fenced(volume: Volume) -> bool:
 def check(volume: Volume) -> None:
     """See that the head may be given out.
 
-    The authority is asked, if there is one, and where the group says so, its replicas' hosts.
+    The authority is asked, if there is one, and as the group says (:data:`FENCINGS`) its
+    replicas' hosts.
 
     :raises Fenced: another host took it over. :raises Unavailable: one that is asked is silent.
     """
@@ -89,14 +101,16 @@ def unfence(volume: Volume, *, force: bool) -> None:
 def _ask(volume: Volume) -> None:
     journal = volume.context.journal
     group = journal.group(journal.group_of(volume.name))
-    if group is None or group.fencing != PEER or volume.stack.head.exists():
+    if group is None or group.fencing == OFF or volume.stack.head.exists():
         return
     for mirror in journal.mirrors_of(group.name):
-        if mirror.peer:
+        if mirror.peer and (group.fencing == PEER or _answers(mirror.peer)):
             try:
                 mine = journal.promotion(volume.name)
                 taken_over = ask(volume.name, mirror, volume.context.config.tls, mine)
             except Unavailable as error:
+                if group.fencing != PEER:
+                    continue
                 raise Unavailable(
                     f"{volume.name} waits for {mirror.peer} to say that it did not take over: "
                     f"{error.what}",
@@ -104,6 +118,22 @@ def _ask(volume: Volume) -> None:
                 ) from error
             if taken_over:
                 fence(volume, taken_over)
+
+
+def _answers(peer: str) -> bool:
+    """Whether somebody listens there. At boot there is no network yet, which is seen at once."""
+    if peer.startswith("unix:"):
+        return True
+    now = time.monotonic()
+    if now < _silent.get(peer, 0.0):
+        return False
+    address = parse_address(peer)
+    try:
+        socket.create_connection((address.host, address.port), KNOCK_SECONDS).close()
+    except OSError:
+        _silent[peer] = now + SILENT_SECONDS
+        return False
+    return True
 
 
 def ask(

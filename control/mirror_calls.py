@@ -12,6 +12,7 @@ import grpc
 from control import render
 from control.calls import TICK_SECONDS, Report, reported, typed, typed_stream
 from control.conductor import Conductor
+from control.fence import ASK
 from control.host import Host
 from control.mirror import MirrorWorker
 from control.records import GroupRecord, MirrorRecord, MirrorState, Origin
@@ -45,7 +46,7 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
             consistency=request.consistency,
             policy=policy_of(request.policy),
             quorum=request.quorum,
-            fencing=request.fencing or "off",
+            fencing=request.fencing or ASK,
             **_hooks(request.hooks),
         )
         return self._group(self.host.roster.create_group(record, list(request.volumes)))

@@ -180,7 +180,7 @@ class GroupRecord:
     before_ms: int = 0
     after: tuple[str, ...] = ()
     after_ms: int = 0
-    fencing: str = "off"
+    fencing: str = "ask"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from control.blocks import BlockSet
 from control.cascade import CascadeGroup
 from control.conductor import Conductor
 from control.context import Context
+from control.fence import FENCINGS
 from control.group import Group
 from control.hooks import check_hooks, hooks_of
 from control.keeping import LayerKeeper
@@ -25,7 +26,6 @@ from dm_tables.errors import Exists, NotFound, Precondition, Usage
 from dm_tables.names import volume_name
 
 CONSISTENCIES = ("", "filesystem", "crash")
-FENCINGS = ("off", "peer")
 
 
 class Roster:
@@ -479,7 +479,7 @@ def check_settings(record: GroupRecord) -> None:
     if record.consistency not in CONSISTENCIES:
         raise Usage(f"{record.consistency!r} is no consistency", "filesystem or crash")
     if record.fencing not in FENCINGS:
-        raise Usage(f"{record.fencing!r} is no kind of fencing", "off or peer")
+        raise Usage(f"{record.fencing!r} is no kind of fencing", ", ".join(FENCINGS))
     if (record.policy is Policy.QUORUM) != (record.quorum > 0):
         raise Usage("the policy quorum needs a number of replicas", "--policy quorum=2")
     check_hooks(hooks_of(record))

@@ -157,9 +157,10 @@ def _demote(session: Session, name: str, identity: str, *, force: bool) -> None:
 def activate(session: Session, name: str, force: bool) -> None:
     """Give the head of the fenced volume NAME to applications.
 
-    After a restart a volume of a group with fencing is held back until its replicas' hosts said
-    that none of them took over. With --force it is given away all the same: if another host is
-    the source by now, both are written, and one side's writes have to be discarded later.
+    After a restart a volume is held back where a replica's host says that it took over, and with
+    the fencing "peer" until all of them said that they did not. With --force it is given away all
+    the same: if another host is the source by now, both are written, and one side's writes have to
+    be discarded later.
     """
     request = pb.ActivateVolumeRequest(name=name, force=force)
     one = session.api.ask("ActivateVolume", request, pb.Volume)

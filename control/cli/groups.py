@@ -71,9 +71,10 @@ def settings(command: Any) -> Any:
         ),
         click.option(
             "--fencing",
-            type=click.Choice(["off", "peer"]),
-            help="peer: after a restart heads are given to applications only once the replicas'"
-            " hosts said that none took over.",
+            type=click.Choice(["off", "ask", "peer"]),
+            help="Whether after a restart the replicas' hosts are asked if one of them took over,"
+            " before heads are given to applications: off; ask, where they answer; peer, and"
+            " heads stay away until all have answered.",
         ),
     ]
     for option in reversed(options):
@@ -101,7 +102,7 @@ def create(session: Session, /, name: str, volumes: tuple[str, ...], **given: An
 
     They are frozen at one instant from the next cycle on. A VOLUME can be in one group only.
     CMD is a program, named from / on, with its arguments; no shell runs it. What is not given:
-    consistency as configured, lockstep, no commands, fencing off.
+    consistency as configured, lockstep, no commands, fencing ask.
     """
     request = pb.CreateGroupRequest(name=name, volumes=volumes, **_plain(given))
     if any(given[option] is not None for option in HOOK_OPTIONS):
@@ -162,7 +163,7 @@ def table(groups: list[pb.Group]) -> str:
             str(len(one.volumes)),
             words.policy(one),
             one.consistency,
-            one.fencing or "off",
+            one.fencing,
             words.number(one.newest),
             words.pause(one.freeze_pause_us),
             ", ".join(one.mirrors) or words.NONE,
@@ -194,7 +195,7 @@ def details(one: pb.Group) -> str:
             ("consistency", one.consistency),
             ("before", _hook(list(one.hooks.before), one.hooks.before_ms)),
             ("after", _hook(list(one.hooks.after), one.hooks.after_ms)),
-            ("fencing", one.fencing or "off"),
+            ("fencing", one.fencing),
             ("newest", words.generation(one.newest)),
             ("pause", words.pause(one.freeze_pause_us)),
             ("mirrors", ", ".join(one.mirrors) or words.NONE),

@@ -349,8 +349,8 @@ CASES: list[tuple[str, str, Message, Any, list[str]]] = [
         "group show db",
         "GetGroup",
         pb.GetGroupRequest(name="db"),
-        group(hooks=pb.Hooks(before=["/bin/hold", "a b"], before_ms=5000)),
-        ["data, log, wal", "quorum=1", "/bin/hold 'a b' (at most 5.0 s)", "fencing:", "off"],
+        group(fencing="ask", hooks=pb.Hooks(before=["/bin/hold", "a b"], before_ms=5000)),
+        ["data, log, wal", "quorum=1", "/bin/hold 'a b' (at most 5.0 s)", "fencing:", "ask"],
     ),
     (
         "group set db --policy independent --fencing off",

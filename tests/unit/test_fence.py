@@ -1,0 +1,113 @@
+"""Who gets a head after a restart, when its replica may have been promoted meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from control import fence
+from control.fence import ASK, OFF, PEER, Fenced
+from dm_tables.errors import FrazilError, Unavailable, Usage
+from tests.etcd_tools import free_port
+from tests.soft.sites import Sites
+from tests.soft.world import GROUP
+
+VOLUME = "a"
+
+
+@pytest.fixture
+def sites() -> Iterator[Sites]:
+    """Two volumes of one site that the other one has a generation of."""
+    made = Sites({name: random.Random(1).randbytes(16 * 4096) for name in (VOLUME, "b")})
+    try:
+        made.freeze()
+        assert made.copy() is None
+        yield made
+    finally:
+        fence._silent.clear()
+        made.close()
+
+
+def set_fencing(sites: Sites, fencing: str) -> None:
+    roster = sites.host.roster
+    record = roster.conductor(GROUP).group.record
+    roster.change_group(dataclasses.replace(record, fencing=fencing), (), ())
+
+
+def comes_back(sites: Sites) -> tuple[bool, FrazilError | None]:
+    """The old source boots. :return: whether its head is there, and why not."""
+    sites.other.start(power=True)
+    volume = sites.other.soft.volume(VOLUME)
+    return volume.stack.head.exists(), volume._refusal()
+
+
+@pytest.mark.parametrize("fencing", [None, ASK, PEER])
+def test_an_old_source_that_boots_keeps_its_head_back(sites: Sites, fencing: str | None) -> None:
+    if fencing is not None:
+        set_fencing(sites, fencing)
+    sites.fail_over()
+    there, refused = comes_back(sites)
+    assert not there
+    assert isinstance(refused, Fenced)
+    assert "was promoted from generation 1" in refused.what
+
+
+def test_without_fencing_it_is_given_out_until_the_host_is_reached(sites: Sites) -> None:
+    set_fencing(sites, OFF)
+    sites.fail_over()
+    there, refused = comes_back(sites)
+    assert there
+    assert refused is None
+    (mirror,) = sites.other.mirrors
+    assert sites.other.soft.step(mirror) is not None
+    assert not sites.other.soft.volume(VOLUME).stack.head.exists()
+
+
+@pytest.mark.parametrize("fencing", [OFF, ASK, PEER])
+def test_who_was_not_replaced_gets_its_head(sites: Sites, fencing: str) -> None:
+    set_fencing(sites, fencing)
+    site = sites.leader
+    site.stop()
+    site.start(power=True)
+    assert site.soft.volume(VOLUME).stack.head.exists()
+
+
+@pytest.mark.parametrize("fencing", [OFF, ASK, PEER])
+def test_silence(sites: Sites, fencing: str) -> None:
+    set_fencing(sites, fencing)
+    sites.other.stop()
+    site = sites.leader
+    site.stop()
+    site.start(power=True)
+    volume = site.soft.volume(VOLUME)
+    assert volume.stack.head.exists() == (fencing != PEER)
+    assert isinstance(volume._refusal(), Unavailable) == (fencing == PEER)
+    sites.other.start(power=False)
+    volume.activate()
+    assert volume.stack.head.exists()
+
+
+def test_silence_of_one_address_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent, tries = f"127.0.0.1:{free_port()}", []
+
+    def connect(address: tuple[str, int], timeout: float) -> None:
+        tries.append(address)
+        raise TimeoutError
+
+    monkeypatch.setattr(fence.socket, "create_connection", connect)
+    assert not fence._answers(silent)
+    assert not fence._answers(silent)
+    assert len(tries) == 1
+    later = time.monotonic() + fence.SILENT_SECONDS
+    monkeypatch.setattr(fence.time, "monotonic", lambda: later)
+    assert not fence._answers(silent)
+    assert len(tries) == 2
+
+
+def test_a_kind_of_fencing_that_is_none(sites: Sites) -> None:
+    with pytest.raises(Usage, match="no kind of fencing"):
+        set_fencing(sites, "perhaps")
