@@ -12,7 +12,7 @@ import pytest
 
 from dm_tables.errors import Kind
 from tests.pair import MIB, digest
-from tests.topology import SLOW, Member, Mirroring, Site, running
+from tests.topology import SIZE, SLOW, Member, Mirroring, Site, running
 from vagrant.cluster import FrazilHost
 from vagrant.cluster.cycles import seconds_of
 from vagrant.cluster.host import Said
@@ -191,6 +191,42 @@ def test_nothing_starts_outside_the_hours_but_what_is_asked_for(site: Site) -> N
     host.frazil("mirror", "set", "nightly", "--on-demand")
     mirroring.sync()
     assert member.at(site["replica"]) == member.frozen()
+
+
+def test_a_copy_stops_at_the_end_of_its_hours(site: Site) -> None:
+    member = site.member("source", "evening", 3, slot=1)
+    host, replica = member.host, site["replica"]
+    mirroring = Mirroring.of_volume(member, replica)
+    number, kept = mirroring.sync(), member.frozen()
+    member.fill()
+    clock = datetime.fromtimestamp(int(host.guest.run("date +%s").text), UTC)
+    closes = (clock + timedelta(seconds=85)).replace(second=0, microsecond=0)
+    hours = f"{clock:%H:%M}-{closes:%H:%M}"
+    words = ("mirror", "set", mirroring.name, "--continuous", "--window", hours, "--rate")
+    watch = MirrorWatch(host, mirroring.name)
+    host.frazil(*words, "20KB/s")
+    host.until("a part is copied", lambda: watch.midway(0.95, 0.01), pause=0.1)
+    watch.close()
+
+    def waits() -> float:
+        return seconds_of(str(mirroring.status()["next_attempt"] or ""))
+
+    host.until("the hours have ended", waits, timeout=SLOW)
+    assert int(host.guest.run("date +%s").text) >= closes.timestamp()
+    again = clock.replace(second=0, microsecond=0) + timedelta(days=1)
+    assert round(waits()) == again.timestamp()
+    assert frozen(member) == number + 1
+    assert mirroring.committed() == number
+    assert member.at(replica) == kept, "the copy came to nothing yet"
+    host.frazil("mirror", "set", mirroring.name, "--window", "always", "--rate", "none")
+    host.until("it goes on", lambda: mirroring.committed() > number, timeout=SLOW)
+    (first, cycle, *_) = mirroring.now().recent
+    assert (first.kind, cycle.kind) == ("whole", "delta")
+    assert cycle.resumed > 0, "it went on where it was"
+    assert cycle.sent + cycle.resumed < SIZE + MIB
+    host.frazil("mirror", "set", mirroring.name, "--on-demand")
+    mirroring.sync()
+    assert member.at(replica) == member.frozen()
 
 
 def test_a_rate_is_kept(site: Site) -> None:

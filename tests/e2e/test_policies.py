@@ -5,6 +5,7 @@ All end in digests: every replica against the source's frozen image of the same 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from dm_tables.errors import Kind
+from tests.pair import MIB
 from tests.topology import SIZE, SLOW, Member, Mirroring, Site, running
 from vagrant.cluster import FrazilHost
+from vagrant.cluster.cycles import seconds_of
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
@@ -22,11 +25,16 @@ KEPT = 2
 LITTLE = f"keep_layers = {KEPT}\n"
 """What is appended belongs to [copy]."""
 
+ROOM, AGE = 18 * MIB, 40.0
+BY_SIZE = f'keep_layers = 0\nkeep_size = "{ROOM}B"\n'
+BY_AGE = f'keep_layers = 0\nkeep_age = "{AGE:.0f}s"\n'
+
 
 @pytest.fixture(scope="module")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """A source that keeps few layers, and two replicas' hosts."""
-    with running("source", "near", "far", extra={"source": LITTLE}) as started:
+    """Three hosts, which keep layers for who is late by number, by age and by size."""
+    limits = {"source": LITTLE, "near": BY_AGE, "far": BY_SIZE}
+    with running(*limits, extra=limits) as started:
         yield started
         started.last_words(request)
 
@@ -118,6 +126,79 @@ def test_a_replica_that_is_away_holds_back_by_policy_and_catches_up(site: Site) 
         assert caught_up
         assert caught_up[0].sent < SIZE * 3 // 4
     assert lacking(forks) == [0, 0, 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A volume with a replica whose host is stopped, and another one that gets every instant."""
+
+    member: Member
+    away: Mirroring
+
+    @property
+    def lacking(self) -> int:
+        """Bytes that the late replica lacks beyond the layers."""
+        return int(self.away.status()["lacking_bytes"])
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the layers that are kept."""
+        layers = self.member.host.json("volume", "show", self.member.name)["layers"]
+        return sum(int(layer["size_bytes"]) for layer in layers if layer["state"] == "frozen")
+
+    def catches_up(self) -> None:
+        """Its host is there again."""
+        self.away.replica.start()
+        self.away.sync()
+        assert self.member.at(self.away.replica) == self.member.frozen()
+        assert [cycle.kind for cycle in self.away.now().recent] == ["whole", "catch-up"]
+        assert self.lacking == 0
+
+
+def late(site: Site, name: str, places: tuple[str, str, str]) -> tuple[Late, Mirroring]:
+    """Mirror a volume of the first place to the other two, and stop the last one."""
+    here, stays, away = places
+    member = site.member(here, name, 2)
+    site[here].frazil("group", "set", name, "--policy", "independent")
+    both = [Mirroring.of_volume(member, site[host]) for host in (stays, away)]
+    for one in both:
+        one.sync()
+    site[away].stop()
+    return Late(member, both[1]), both[0]
+
+
+def happened(host: FrazilHost, kind: str, volume: str) -> float:
+    """When something was told of a volume for the last time, in seconds."""
+    events = map(json.loads, host.frazil("events", "--json").out.splitlines())
+    times = [one["at"] for one in events if (one["kind"], one["subject"]) == (kind, volume)]
+    return seconds_of(times[-1])
+
+
+def test_layers_are_kept_for_so_long(site: Site) -> None:
+    aged, other = late(site, "aged", ("near", "source", "far"))
+    aged.member.write(2)
+    other.sync()
+    assert aged.lacking == 0
+    assert aged.kept > 0
+    host = aged.member.host
+    host.until("it is too old", lambda: aged.lacking > 0, timeout=SLOW)
+    assert happened(host, "outgrown", "aged") - happened(host, "frozen", "aged") >= AGE
+    assert aged.kept == 0
+    aged.catches_up()
+
+
+def test_layers_are_kept_while_they_are_small(site: Site) -> None:
+    sized, other = late(site, "sized", ("far", "near", "source"))
+    while sized.kept + MIB < ROOM * 3 // 4:
+        sized.member.write(2)
+        other.sync()
+        assert sized.lacking == 0, "there is room for it"
+    while sized.lacking == 0:
+        assert sized.kept < 2 * ROOM
+        sized.member.write(2)
+        other.sync()
+    sized.member.host.until("the rest is kept", lambda: 0 < sized.kept <= ROOM)
+    sized.catches_up()
 
 
 def member_of(mirroring: Mirroring, name: str) -> dict[str, Any]:
