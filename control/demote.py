@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import grpc
+import msgspec
 
 from control.authority.claims import source_claim
 from control.authority.ownership import Claim
@@ -85,9 +86,8 @@ class Demoter:
             for volume in group.volumes:
                 stack.enter_context(volume.merging)
             common = self._common(group, workers)
-            names, claim = self._decide(group, workers, common, identity, force=force)
+            names = self._decide(group, workers, common, identity, force=force)
         self._go_on()
-        self._host.context.authority.released(claim)
         return list(names.values())
 
     def _decide(
@@ -98,10 +98,10 @@ class Demoter:
         identity: str,
         *,
         force: bool,
-    ) -> tuple[dict[str, str], Claim]:
+    ) -> dict[str, str]:
         """Write down what is to be done; nothing is, if something would be lost unsaid.
 
-        :return: the names of the replica volumes, and what the authority is told after it.
+        :return: the names of the replica volumes.
         """
         lost = [self._above(volume, common[volume.name]) for volume in group.volumes]
         if any(one.size for one in lost) and not force:
@@ -111,12 +111,11 @@ class Demoter:
                 "with --force they are kept here as a recovery point, and given up",
             )
         names = {volume.name: self._replica_name(workers, volume.name) for volume in group.volumes}
-        claim = source_claim(self._journal, group.name)
         with self._journal.transaction():
             self._write_down(group, names, identity, common)
             for volume in group.volumes:
                 self._journal.keep(volume.uuid, [common[volume.name].layer])
-        return names, claim
+        return names
 
     def _go_on(self) -> None:
         """Do what is written down, from its begin: every step can be repeated."""
@@ -130,6 +129,7 @@ class Demoter:
                 self._turn(volume, there, left["by"], number, group)
         if group:
             self._host.roster.forget_group(group)
+        self._host.context.authority.released(msgspec.convert(left["claim"], Claim))
         self._journal.set_note(NOTE, "")
 
     def _write_down(
@@ -145,6 +145,7 @@ class Demoter:
             "volumes": {volume.name: common[volume.name].number for volume in group.volumes},
             "names": names,
             "by": identity,
+            "claim": msgspec.to_builtins(source_claim(self._journal, group.name)),
         }
         self._journal.set_note(NOTE, json.dumps(note))
 

@@ -18,7 +18,7 @@ from control.cli.session import Session, pass_session
 from control.cli.types import ADDRESS, RATE
 from control.cli.waiting import wait_for
 from control.units_text import Rate
-from dm_tables.errors import Kind, Usage
+from dm_tables.errors import Kind, Precondition, Usage
 from proto.frazil.v1 import control_pb2 as pb
 
 KNOWN = (Kind.NOT_FOUND,)
@@ -228,6 +228,11 @@ def start(session: Session, name: str, whole: bool, wait: bool) -> None:
     request = pb.StartMirrorRequest(name=name, whole=whole)
     one = session.api.ask("StartMirror", request, pb.Mirror)
     if wait:
+        if one.on_demand and not one.committed.number:
+            raise Precondition(
+                f"{name} is {one.state}, but has no cycle until it is asked for one",
+                f"frazil mirror sync-now {name} --wait",
+            )
         one = wait_for(session, name, "the first copy", lambda now: now.committed.number > 0)
     _show_state(session, one)
 

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.message import Message
 
 from control.cli.schema import as_dict
-from dm_tables.errors import NotFound
+from dm_tables.errors import Kind, NotFound
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2 as rpb
 from tests.unit.cli_cases import CASES, GENERATION, REPLICAS
@@ -170,6 +170,16 @@ def test_start_waits_for_the_first_copy(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["committed"]["number"] == 1
     assert "copying 40 %" in captured.err
+
+
+def test_start_does_not_wait_for_what_nobody_asks_for(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control.answers["StartMirror"] = mirror(on_demand=True, committed=rpb.Generation())
+    assert control.frazil("mirror", "start", "data-b", "--wait") == Kind.PRECONDITION
+    error = capsys.readouterr().err
+    assert "no cycle until it is asked for one" in error
+    assert "frazil mirror sync-now data-b --wait" in error
 
 
 def test_a_wait_in_vain_says_where_it_stands(
