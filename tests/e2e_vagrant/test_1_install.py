@@ -71,4 +71,5 @@ def test_nobody_sees_a_disk_twice(hosts: Hosts) -> None:
     assert "ID_FS_LABEL=application" in local.out(f"{properties} {HEAD}")
     lvm = local.run("pvs 2>&1; vgs 2>&1; lvs 2>&1")
     assert "duplicate" not in lvm.out.lower()
-    assert lvm.out.strip() == ""
+    # Of a layer that is merged while LVM opens it, LVM says that it has lost its name.
+    assert [line for line in lvm.out.splitlines() if "has no path names" not in line] == []
