@@ -60,7 +60,7 @@ def assemble(records: Sequence[VolumeRecord], context: Context, wait: float) -> 
                 failures[volume.name] = error
             else:
                 left.remove(volume)
-                print(volume.stack.head.path, flush=True)
+                print(volume.stack.head.link, flush=True)
                 _warn(volume.record)
         if not left or time.monotonic() >= deadline:
             break

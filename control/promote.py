@@ -173,7 +173,7 @@ class Promoter:
             progress(done, len(names))
             given = self._replicas.hand_over(name, end_copy=True)
             volume = self._host.adopt_stack(name, functools.partial(self._write_down, given))
-            heads.append(volume.stack.head.path)
+            heads.append(volume.stack.head.link)
             taken.append(given)
         if group and self._journal.group(group) is None:
             self._host.roster.create_group(GroupRecord(group, implicit=False), names)

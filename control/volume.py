@@ -429,7 +429,7 @@ class Volume(Stacked):
         if info is not None and info.open_count:
             places = ", ".join(map(str, mountpoints_of(self.stack.head)))
             raise Precondition(
-                f"{self.stack.head.path} is in use" + (f" at {places}" if places else ""),
+                f"{self.stack.head.link} is in use" + (f" at {places}" if places else ""),
                 "unmount it or stop what has it open, then try again",
             )
 

@@ -78,10 +78,15 @@ class Device:
         return self._known().devno
 
     @property
+    def link(self) -> Path:
+        """/dev/mapper/NAME, which people know it by; udev may be late with it."""
+        return Path("/dev/mapper") / self.name
+
+    @property
     def path(self) -> Path:
         """/dev/dm-N, or /dev/mapper/NAME without devtmpfs. :raises NoDevice: it is not there."""
         node = Path(f"/dev/dm-{self._known().minor}")
-        return node if node.exists() else Path("/dev/mapper") / self.name
+        return node if node.exists() else self.link
 
     def table(self) -> Table | None:
         """The live table, None without one."""

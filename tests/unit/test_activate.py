@@ -26,7 +26,7 @@ class FakeVolume:
         self.name = record.name
         self.record = record
         self._comes_at = record.comes_at
-        self.stack = SimpleNamespace(head=SimpleNamespace(path=f"/dev/mapper/frazil-{self.name}"))
+        self.stack = SimpleNamespace(head=SimpleNamespace(link=f"/dev/mapper/frazil-{self.name}"))
 
     def activate(self) -> None:
         FakeVolume.attempts[self.name] = FakeVolume.attempts.get(self.name, 0) + 1
