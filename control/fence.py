@@ -108,7 +108,8 @@ def _ask(volume: Volume) -> None:
             try:
                 mine = journal.promotion(volume.name)
                 taken_over = ask(volume.name, mirror, volume.context.config.tls, mine)
-            except Unavailable as error:
+            except FrazilError as error:
+                # Such as no certificates, with a configuration that cannot be read.
                 if group.fencing != PEER:
                     continue
                 raise Unavailable(

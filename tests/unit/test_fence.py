@@ -10,6 +10,7 @@ import pytest
 
 from control import fence
 from control.fence import ASK, OFF, PEER, Fenced
+from control.wire.channel import TlsUnusable
 from dm_tables.errors import FrazilError, Unavailable, Usage
 from tests.etcd_tools import free_port
 from tests.soft.sites import Sites
@@ -88,6 +89,23 @@ def test_silence(sites: Sites, fencing: str) -> None:
     sites.other.start(power=False)
     volume.activate()
     assert volume.stack.head.exists()
+
+
+@pytest.mark.parametrize("fencing", [ASK, PEER])
+def test_who_cannot_ask(sites: Sites, fencing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_fencing(sites, fencing)
+
+    def connect(*_: object) -> None:
+        raise TlsUnusable("there is no certificate", "set one")
+
+    monkeypatch.setattr("control.wire.channel.connect", connect)
+    site = sites.leader
+    site.stop()
+    site.start(power=True)
+    volume = site.soft.volume(VOLUME)
+    assert volume.stack.head.exists() == (fencing != PEER)
+    if fencing == PEER:
+        assert "there is no certificate" in str(volume._refusal())
 
 
 def test_silence_of_one_address_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
