@@ -6,7 +6,7 @@ import dataclasses
 import heapq
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -141,23 +141,26 @@ class Copier:
         if ahead is None:
             return
         with self.frozen.standing_on() as bottom:
-            if self._is_ahead(ahead, bottom):
+            layer = _shown_below(ahead, known, bottom)
+            if self._is_ahead(ahead, layer):
                 self.standing = self.context.journal.change_standing(
                     self.mirror.name,
                     self.frozen.volume,
                     committed_uuid=ahead.uuid,
                     committed_number=ahead.number,
-                    committed_layer=ahead.layer,
+                    committed_layer=ahead.layer if layer is None else layer,
                     committed_frozen_at=ahead.frozen_at,
                     base=self.frozen.base,
                 )
                 self.plan = self._planned()
 
-    def _is_ahead(self, there: GenerationRecord, bottom: int) -> bool:
+    def _is_ahead(self, there: GenerationRecord, layer: int | None) -> bool:
         """Whether the replica has more than was known, and what it lacks since is all here."""
-        if not self.standing.committed_number < there.number < self.frozen.generation.number:
+        # To a mirror that knows nothing yet, what is to be copied may be there already.
+        past = self.frozen.generation.number + (not self.standing.committed_uuid)
+        if not self.standing.committed_number < there.number < past:
             return False
-        if there.layer >= bottom:
+        if layer is not None:
             return True
         return bool(self.standing.committed_uuid) and self.frozen.follows(self.standing)
 
@@ -267,10 +270,17 @@ class Copier:
 
     def _without_same(self, blocks: BlockSet) -> BlockSet:
         """Those of the blocks whose bytes are not those that the replica has."""
+        if not self._is_shown():
+            return blocks
         with self.frozen.open_at(self.standing.committed_layer) as old, self.frozen.open() as new:
             if old is None:
                 return blocks
             return changed_blocks(blocks, new.read, old.read, self.frozen.size, self.cancel)
+
+    def _is_shown(self) -> bool:
+        """Whether what the replica has is an image here, and not only among what a layer holds."""
+        known = {one.uuid: one.layer for one in self.frozen.known()}
+        return known.get(self.standing.committed_uuid) == self.standing.committed_layer
 
     def _changed(self, layers: list[LayerRecord], blocks: BlockSet) -> BlockSet:
         for layer in layers:
@@ -278,3 +288,17 @@ class Copier:
             with self.frozen.reader(layer) as store:
                 blocks.update(needed_blocks(store, traced))
         return blocks
+
+
+def _shown_below(
+    there: GenerationRecord, known: Sequence[GenerationRecord], bottom: int
+) -> int | None:
+    """The layer device from which all layers lead to what a replica at ``there`` lacks, or more.
+
+    That generation's own; or, where layers were squashed past it, that of the newest one before it
+    whose image is here. None: what it lacks is merged.
+    """
+    if there.layer >= bottom:
+        return there.layer
+    below = [one.layer for one in known if one.number < there.number and one.layer >= bottom]
+    return max(below, default=None)

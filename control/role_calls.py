@@ -59,7 +59,9 @@ class RoleCalls(control_pb2_grpc.ControlServicer):
         """Last cycle, this side becomes the replica, the other the source."""
 
         def work(say: Callable[[str], None]) -> str:
-            heads = self.roles.switch(request.mirror, request.reverse_peer, say)
+            heads = self.roles.switch(
+                request.mirror, request.reverse_peer, say, identity=request.identity
+            )
             return f"at the other host: {', '.join(heads)}"
 
         yield from _said(work)
@@ -73,6 +75,14 @@ class RoleCalls(control_pb2_grpc.ControlServicer):
         self.host.unfence(volume, force=request.force)
         mirrors = [worker.mirror for worker in self.host.roster.workers_of(volume.name)]
         return render.volume_message(volume, mirrors)
+
+    @typed
+    def SetWriter(
+        self, request: pb.SetWriterRequest, context: grpc.ServicerContext
+    ) -> pb.ListReplicasReply:
+        """Another host writes a replica from now on."""
+        names = self.replicas.set_writer(request.name, request.identity)
+        return pb.ListReplicasReply(replicas=[self.replicas.description(name) for name in names])
 
     @typed
     def SeedReplica(

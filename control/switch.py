@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 
@@ -13,6 +14,7 @@ from control.host import Host
 from control.mirror import MirrorWorker
 from control.promote import Promoter, WayBack
 from control.records import MirrorRecord, MirrorState, Origin
+from control.replica.access import LOOPBACK, AllowRule, is_allowed
 from control.replica.side import ReplicaSide
 from control.wire.channel import connect, stays_here
 from control.wire.peers import peer_error
@@ -24,6 +26,16 @@ TAKE_OVER_SECONDS = 120.0
 LOOK_SECONDS = 0.5
 
 Say = Callable[[str], None]
+
+
+class WhichIdentity(Precondition):
+    """Nobody said what the other host's certificate calls it, and its address does not tell."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(
+            f"{what}, so the other host could not mirror back as {name}",
+            "say by which name it will write the replicas here: --identity NAME",
+        )
 
 
 class Roles:
@@ -60,11 +72,14 @@ class Roles:
         with self._turning:
             self.promoter.promote(name, progress=lambda *_: None)
 
-    def switch(self, mirror: str, reverse_peer: str, say: Say) -> list[str]:
+    def switch(self, mirror: str, reverse_peer: str, say: Say, *, identity: str = "") -> list[str]:
         """Bring the last writes over, demote here, promote there.
 
         :param reverse_peer: how the other side reaches this one, to mirror back.
+        :param identity: the other host's name in its certificate, which writes the replicas here
+            then; empty: the name that it is reached by.
         :return: the heads there.
+        :raises WhichIdentity: that name could not write them; nothing was changed.
         :raises Precondition: a head is in use, or was written meanwhile; nothing was changed.
         :raises PeerUnreachable: the other side did not answer. If that was its promote, both are
             replicas now, and either may be promoted.
@@ -82,6 +97,8 @@ class Roles:
                 "switch roles where its source is",
             )
         group = self._host.roster.conductor(record.group_name).group
+        volumes = [record.replica_of(volume.name) for volume in worker.group.volumes]
+        identity = identity or _derived(record, volumes, self._host.context.config.replica.allow)
         with self._turning:
             for volume in group.volumes:
                 volume.check_idle()
@@ -90,9 +107,6 @@ class Roles:
             self._sync(worker)
             standing = worker.committed
             assert standing is not None
-            loopback = stays_here(record.peer)
-            identity = "loopback" if record.plaintext and loopback else _host_of(record.peer)
-            volumes = [record.replica_of(volume.name) for volume in worker.group.volumes]
             request = replica_pb2.TakeOverRequest(
                 group=record.group_name if len(volumes) > 1 else "",
                 generation_uuid=standing.committed_uuid,
@@ -127,5 +141,26 @@ class Roles:
             return list(reply.head_paths)
 
 
-def _host_of(peer: str) -> str:
-    return peer.rpartition(":")[0].strip("[]")
+def _derived(record: MirrorRecord, volumes: Sequence[str], rules: Sequence[AllowRule]) -> str:
+    """The other host's name as its certificate most likely has it: the one it is reached by.
+
+    :raises WhichIdentity: it is an address, or the other host could not write under it here.
+    """
+    if record.plaintext and stays_here(record.peer):
+        name = LOOPBACK
+    else:
+        name = record.peer.rpartition(":")[0].strip("[]")
+    if _is_address(name):
+        raise WhichIdentity(f"{record.peer} is an address, and certificates have names", name)
+    for volume in volumes:
+        if not is_allowed(rules, name, volume):
+            raise WhichIdentity(f"no [[replica.allow]] here lets {name} write {volume}", name)
+    return name
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

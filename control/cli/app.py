@@ -68,6 +68,7 @@ for noun, verbs in (
             attaching.test_end,
             failover.promote,
             points.seed,
+            points.set_replica,
         ),
     ),
 ):

@@ -177,6 +177,10 @@ def activate(session: Session, name: str, force: bool) -> None:
             "frazil mirror switch db-b --reverse host1:7420",
             "and mirrors back to this host, which it reaches as host1:7420",
         ),
+        (
+            "frazil mirror switch db-b --identity backup1",
+            "the peer is reached by an address, and its certificate says backup1",
+        ),
     ],
 )
 @click.argument("name")
@@ -186,18 +190,29 @@ def activate(session: Session, name: str, force: bool) -> None:
     metavar="HOST:PORT",
     help="By which the peer reaches this host, to mirror back.",
 )
+@click.option(
+    "--identity",
+    default="",
+    metavar="WHO",
+    help="The name in the peer's certificate, as in [[replica.allow]] here, if it is not the one "
+    "by which it is reached.",
+)
 @pass_session
-def switch(session: Session, name: str, reverse: str | None) -> None:
+def switch(session: Session, name: str, reverse: str | None, identity: str) -> None:
     """Change the roles of both ends of the mirror NAME.
 
     Stop what uses the heads here first. A last cycle is committed, this host's volumes become
     replicas, and the peer's replicas become the source: nothing is lost, and nothing copied
     twice. Without --reverse nothing mirrors back until somebody makes a mirror there.
+
+    The peer writes the replicas here from then on. If no [[replica.allow]] here lets the name write
+    them by which it is reached, or that is an IP address, say its name with --identity; nothing
+    has been changed then.
     """
     one = session.api.ask("GetMirror", pb.GetMirrorRequest(name=name), pb.Mirror)
     for line in roles.switching(one, reverse):
         say(line)
-    request = pb.SwitchOverRequest(mirror=name, reverse_peer=reverse or "")
+    request = pb.SwitchOverRequest(mirror=name, reverse_peer=reverse or "", identity=identity)
     last = follow(session.api.stream("SwitchOver", request, pb.Progress), f"switching {name}")
     done = f"switched; {words.source(one)} is written at {one.peer} from now on"
     show(session, last, f"{name}: {last.message or done}")

@@ -1,4 +1,4 @@
-"""``replica points``, ``keep``, ``seed``: which instants a replica has, what it begins on."""
+"""``replica points``, ``keep``, ``seed``, ``set``: a replica's instants, beginning and writer."""
 
 from __future__ import annotations
 
@@ -121,3 +121,35 @@ def seed(session: Session, name: str, spans: tuple[SpanText, ...], identity: str
     one = session.api.ask("SeedReplica", request, rpb.ReplicaVolume)
     size = human_size(one.size_bytes)
     show(session, one, f"{name}: {size} to begin on; {identity} may write it")
+
+
+@click.command(
+    "set",
+    cls=ManCommand,
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION, Kind.UNAVAILABLE),
+    examples=[
+        ("frazil replica set data --identity host2", "host2 is the source now, and may write it"),
+        ("frazil replica set db --identity host2", "all replicas of the group db"),
+    ],
+)
+@click.argument("name")
+@click.option(
+    "--identity",
+    required=True,
+    metavar="WHO",
+    help="Who writes it from now on: the name in that host's certificate, as in [[replica.allow]].",
+)
+@pass_session
+def set_replica(session: Session, name: str, identity: str) -> None:
+    """Let another host write the replica NAME, or all replicas of the group NAME.
+
+    For when its source is another host now: another of its replicas was promoted. What is here
+    stays; a mirror that is made at the new source goes on from the generation that both have, and
+    the old source may not write it any more. Refused while a copy comes in, and for what was
+    promoted.
+    """
+    request = pb.SetWriterRequest(name=name, identity=identity)
+    reply = session.api.ask("SetWriter", request, pb.ListReplicasReply)
+    names = ", ".join(one.name for one in reply.replicas)
+    them = "it" if len(reply.replicas) == 1 else "them"
+    show(session, reply, f"{names}: {identity} may write {them} from now on")

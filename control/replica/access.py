@@ -59,12 +59,19 @@ def client_of(context: grpc.ServicerContext) -> Client:
     return Client(names)
 
 
+def is_allowed(rules: Sequence[AllowRule], identity: str, volume: str) -> bool:
+    """Whether a rule lets ``identity`` write ``volume``."""
+    return any(
+        rule.identity == identity and any(fnmatchcase(volume, glob) for glob in rule.volumes)
+        for rule in rules
+    )
+
+
 def allowed_identity(rules: Sequence[AllowRule], client: Client, volume: str) -> str:
     """The name under which ``client`` may use ``volume``. :raises ReplicaRefused: it may not."""
     for name in client.names:
-        for rule in rules:
-            if rule.identity == name and any(fnmatchcase(volume, glob) for glob in rule.volumes):
-                return name
+        if is_allowed(rules, name, volume):
+            return name
     who = " or ".join(client.names)
     raise ReplicaRefused(
         f"{who} may not use the replica volume {volume}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from control import VERSION
 from control.certificates import check_certificates
@@ -25,6 +26,7 @@ from control.replica.seeds import seed
 from control.replica.server import PeerServer
 from control.replica.service import ReplicaService
 from control.replica.store import ReplicaStore
+from control.replica.writer import check_writer, set_writer, written_together
 from control.spans import Span
 from control.wire.errors import ReplicaBusy
 from control.wire.peers import Me
@@ -172,6 +174,25 @@ class ReplicaSide:
         made = seed(self.store, name, spans, identity, self._context.journal.volumes())
         self._context.events.add("info", name, "seeded", f"of {made.size} bytes, for {identity}")
         return made
+
+    def set_writer(self, name: str, identity: str) -> list[str]:
+        """Let another host write a volume by itself, or all of a group, from now on.
+
+        :return: the volumes.
+        :raises ReplicaBusy: a copy comes in; it goes on.
+        :raises ReplicaNotFound, ReplicaPromoted, NotAWriter, Precondition: see
+            :mod:`control.replica.writer`. Nothing was changed.
+        """
+        names = written_together(self.store, name)
+        check_writer(self._context.config.replica.allow, identity, names)
+        with ExitStack() as claims:
+            for member in names:
+                claims.enter_context(self._claims.unwritten(member))
+            changed = set_writer(self.store, names, identity)
+        for volume in changed:
+            told = f"written by {identity} from now on, no longer by {volume.identity}"
+            self._context.events.add("info", volume.name, "writer", told)
+        return names
 
     def check_promotable(self, name: str, *, end_copy: bool) -> None:
         """See that :meth:`hand_over` would do it; nothing is changed.

@@ -111,9 +111,9 @@ class Sites:
         self.directory = Path(tempfile.mkdtemp(dir=MEMORY))
         self._stack = ExitStack()
         self._stack.callback(shutil.rmtree, self.directory)
-        loops = Loops()
-        self._stack.enter_context(soft_kernel(loops))
-        self.leader, self.other = (Site(self.directory / name, loops) for name in ("east", "west"))
+        self._loops = Loops()
+        self._stack.enter_context(soft_kernel(self._loops))
+        self.leader, self.other = (self.site(name) for name in ("east", "west"))
         self.models = {name: VolumeModel(bytearray(data)) for name, data in volumes.items()}
         self.known: dict[tuple[Path, str], str] = {}
         self.died = False
@@ -137,6 +137,10 @@ class Sites:
                 verify=False,
             )
         )
+
+    def site(self, name: str) -> Site:
+        """Another one, which its maker stops."""
+        return Site(self.directory / name, self._loops)
 
     def close(self) -> None:
         """End everything."""

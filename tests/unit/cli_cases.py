@@ -398,4 +398,11 @@ CASES: list[tuple[str, str, Message, Any, list[str]]] = [
         replica(role="seed", newest=None, layers=[], history=[]),
         ["data: 128 MiB to begin on; host1 may write it"],
     ),
+    (
+        "replica set db --identity host2",
+        "SetWriter",
+        pb.SetWriterRequest(name="db", identity="host2"),
+        pb.ListReplicasReply(replicas=[replica(), replica("log")]),
+        ["data, log: host2 may write them from now on"],
+    ),
 ]

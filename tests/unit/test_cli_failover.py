@@ -143,7 +143,8 @@ def test_switch_says_what_it_will_do(
     assert "it mirrors back to host1:7420" in captured.err
     assert "switching near: merging" in captured.err
     assert "db (3 volumes) is written at backup1:7420" in captured.out
-    assert control.frazil("mirror", "switch", "near") == 0
+    assert control.frazil("mirror", "switch", "near", "--identity", "backup1") == 0
+    assert control.every(pb.SwitchOverRequest)[1].identity == "backup1"
     assert "nothing mirrors back" in capsys.readouterr().err
 
 

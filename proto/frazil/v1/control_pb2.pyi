@@ -184,6 +184,14 @@ class SetRetentionRequest(_message.Message):
     drop_diverged: bool
     def __init__(self, name: _Optional[str] = ..., retention: _Optional[_Union[_replica_pb2.Retention, _Mapping]] = ..., drop_diverged: _Optional[bool] = ...) -> None: ...
 
+class SetWriterRequest(_message.Message):
+    __slots__ = ("name", "identity")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    identity: str
+    def __init__(self, name: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
+
 class SeedReplicaRequest(_message.Message):
     __slots__ = ("name", "spans", "identity")
     NAME_FIELD_NUMBER: _ClassVar[int]

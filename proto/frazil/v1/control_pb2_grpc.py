@@ -207,6 +207,11 @@ class ControlStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.SetRetentionRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.FromString,
                 _registered_method=True)
+        self.SetWriter = channel.unary_unary(
+                '/frazil.v1.Control/SetWriter',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.SetWriterRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasReply.FromString,
+                _registered_method=True)
         self.SeedReplica = channel.unary_unary(
                 '/frazil.v1.Control/SeedReplica',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.SeedReplicaRequest.SerializeToString,
@@ -443,6 +448,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetWriter(self, request, context):
+        """Another host writes the replica, or all replicas of the group, from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SeedReplica(self, request, context):
         """Lets a first copy build on content that is here already: only what differs is sent.
         """
@@ -635,6 +647,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.SetRetention,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.SetRetentionRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.SerializeToString,
+            ),
+            'SetWriter': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetWriter,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.SetWriterRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasReply.SerializeToString,
             ),
             'SeedReplica': grpc.unary_unary_rpc_method_handler(
                     servicer.SeedReplica,
@@ -1570,6 +1587,33 @@ class Control:
             '/frazil.v1.Control/SetRetention',
             proto_dot_frazil_dot_v1_dot_control__pb2.SetRetentionRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetWriter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/SetWriter',
+            proto_dot_frazil_dot_v1_dot_control__pb2.SetWriterRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -246,12 +246,14 @@ class VerifyRequest(_message.Message):
     def __init__(self, mirror: _Optional[str] = ..., block_bytes: _Optional[int] = ..., repair: _Optional[bool] = ..., rate_bytes: _Optional[int] = ..., resume: _Optional[bool] = ...) -> None: ...
 
 class SwitchOverRequest(_message.Message):
-    __slots__ = ("mirror", "reverse_peer")
+    __slots__ = ("mirror", "reverse_peer", "identity")
     MIRROR_FIELD_NUMBER: _ClassVar[int]
     REVERSE_PEER_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
     mirror: str
     reverse_peer: str
-    def __init__(self, mirror: _Optional[str] = ..., reverse_peer: _Optional[str] = ...) -> None: ...
+    identity: str
+    def __init__(self, mirror: _Optional[str] = ..., reverse_peer: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class Mirror(_message.Message):
     __slots__ = ("name", "volume", "peer", "replica_volume", "state", "phase", "health", "problem", "interval_ms", "rate_bytes", "on_demand", "plaintext", "verify", "committed", "lag_ms", "current", "recent", "lacking_bytes", "next_attempt", "forecast", "group", "members", "schedule", "rpo_ms", "window", "counts")
