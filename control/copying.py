@@ -131,10 +131,7 @@ class Copier:
                 return
             raise found from error
         if there.role == ROLE_SEED and not self.standing.committed_uuid:
-            self._seed = There(stub, self.replica, there.newest.uuid)
-            self.plan = dataclasses.replace(
-                self.plan, kind=CycleKind.CATCH_UP, base_uuid=there.newest.uuid
-            )
+            self._compare_with(stub, there)
             return
         known = self.frozen.known()
         ahead = next((old for old in known if old.uuid == there.newest.uuid), None)
@@ -153,6 +150,18 @@ class Copier:
                     base=self.frozen.base,
                 )
                 self.plan = self._planned()
+                return
+        # Of the same history, and what came since is merged here: it is found all the same.
+        fresh = not self.standing.committed_uuid and not self.standing.lacking_all
+        behind = ahead.number < self.frozen.generation.number
+        if fresh and behind and there.size_bytes == self.frozen.size:
+            self._compare_with(stub, there)
+
+    def _compare_with(self, stub: ReplicaStub, there: replica_pb2.ReplicaVolume) -> None:
+        """Send what is not in the newest content of the replica, by digests."""
+        base = there.newest.uuid
+        self._seed = There(stub, self.replica, base)
+        self.plan = dataclasses.replace(self.plan, kind=CycleKind.CATCH_UP, base_uuid=base)
 
     def _is_ahead(self, there: GenerationRecord, layer: int | None) -> bool:
         """Whether the replica has more than was known, and what it lacks since is all here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ from control.store.reader import StoreReader
 from control.wire.blocks import layer_delta
 from control.wire.errors import BadStream
 from dm_tables.units import Bytes
-from tests.replica_tools import VOLUME_UUID, Replica, generation, messages, say
+from tests.replica_tools import VOLUME_UUID, Replica, generation, messages, say, whole
 from tests.traced_layer import TracedLayer, Write, block_set
 
 CHUNK = 64 << 10
@@ -255,3 +256,66 @@ def test_a_delta_that_became_a_catch_up_goes_on(source: Source, replica: Replica
     kind, _ = source.copy(2, mirror, [])
     assert kind is CycleKind.CATCH_UP
     assert replica.image() == source.layer.after
+
+
+def squashed_past(source: Source, replica: Replica) -> MirrorRecord:
+    """A new mirror to a replica at generation 2, whose layer and the next one's are one here.
+
+    What generation 2 had written otherwise than the ones before and after it is in that layer.
+    """
+    between = bytearray(source.layer.before)
+    between[SAME.address : SAME.address + SAME.length] = b"x" * SAME.length
+    say(replica, messages(2, whole(bytes(between), CHUNK)))
+    source.generations = [
+        GenerationRecord("data", number, _uuid(number), "", 1.0 + number, at)
+        for number, at in ((1, 0), (2, -1), (3, 1))
+    ]
+    for record in source.generations:
+        source.journal.save_generation(record)
+    source.image(3).write_bytes(source.layer.after)
+    peer = f"unix:{replica.directory.parent}/peer"
+    mirror = MirrorRecord("m", "data", peer, "data", MirrorState.RUNNING, 0, 0, False, True, False)
+    source.journal.save_mirror(mirror)
+    return mirror
+
+
+@pytest.mark.parametrize("skip_same", [True, False])
+def test_a_new_mirror_goes_on_where_layers_were_squashed_past_the_replica(
+    source: Source, replica: Replica, skip_same: bool
+) -> None:
+    mirror = squashed_past(source, replica)
+    source.skip_same = skip_same
+    _, result = source.copy(3, mirror, [source.frozen])
+    assert replica.newest() == 3
+    right = replica.image() == source.layer.after
+    assert right
+    assert result.changed_bytes == 6 * CHUNK + 512
+
+
+def test_where_they_were_merged_past_it_what_differs_is_found_by_digests(
+    source: Source, replica: Replica
+) -> None:
+    mirror = squashed_past(source, replica)
+    source.record = dataclasses.replace(source.record, bottom=1)
+    _, result = source.copy(3, mirror, [])
+    right = replica.image() == source.layer.after
+    assert right
+    assert result.changed_bytes == (4 + 16 + 3) * BLOCK + 512
+
+
+def test_a_replica_of_another_history_gets_all_of_it(source: Source, replica: Replica) -> None:
+    mirror = squashed_past(source, replica)
+    source.journal.remove_generation("data", _uuid(2))
+    _, result = source.copy(3, mirror, [source.frozen])
+    right = replica.image() == source.layer.after
+    assert right
+    assert result.changed_bytes == SIZE
+
+
+def test_what_a_new_mirror_would_bring_may_be_there(source: Source, replica: Replica) -> None:
+    mirror = first(source, replica)
+    source.journal.change_standing("m", "data", committed_uuid="", committed_number=0)
+    _, result = source.copy(1, mirror, [])
+    assert (result.changed_bytes, result.payload_bytes) == (0, 0)
+    standing = source.journal.standing("m", "data")
+    assert (standing.committed_uuid, standing.committed_layer) == (_uuid(1), 0)

@@ -120,14 +120,17 @@ def kinds(sites: Sites) -> set[CycleKind]:
     return {one.kind for one in sites.leader.soft.journal.cycles("on")}
 
 
+@pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("behind", [0, 1, 3])
 def test_the_other_replica_goes_on_from_the_new_source(
-    sites: Sites, far: Site, behind: int
+    sites: Sites, far: Site, behind: int, merged: bool
 ) -> None:
     """A to B and C; A dies, B is promoted, and C gets from B what it lacks."""
     for seed in range(3, 3 + behind):
         cycle(sites, seed, only="there")
     assert same(sites, far) == 2
+    while merged and sites.other.side.merger.merge_next():
+        pass
     sites.fail_over()
     refused = lead_to(sites, far)
     assert isinstance(refused, ReplicaRefused), refused
