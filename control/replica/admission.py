@@ -167,7 +167,8 @@ def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
     if volume.identity != identity:
         raise ReplicaRefused(
             f"{volume.name} is written by {volume.identity}, not by {identity}",
-            "mirror to another name, or remove the replica here first",
+            "mirror to another name; or, if that is the source now, say so at the replica: "
+            f"frazil replica set {volume.name} --identity {identity}",
         )
 
 

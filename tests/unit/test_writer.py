@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 from unittest import mock
 
 import msgspec
@@ -15,6 +16,7 @@ from control.records import CycleKind, MirrorRecord, MirrorState
 from control.replica.access import Client
 from control.replica.receive import Receiver
 from control.replica.writer import NotAWriter, written_together
+from control.role_calls import RoleCalls
 from control.switch import WhichIdentity
 from control.wire.errors import (
     PeerUnreachable,
@@ -24,6 +26,7 @@ from control.wire.errors import (
     ReplicaRefused,
 )
 from dm_tables.errors import FrazilError, Precondition, Usage
+from proto.frazil.v1 import control_pb2 as pb
 from tests.replica_tools import Rule
 from tests.soft.sites import Site, Sites
 from tests.soft.world import GROUP
@@ -166,6 +169,20 @@ def test_the_old_source_may_not_write_it_any_more(sites: Sites, far: Site) -> No
     assert isinstance(refused, ReplicaRefused)
     assert "written by west, not by east" in refused.what
     assert same(sites, far) == 2
+
+
+def test_the_calls_of_the_control_service(sites: Sites) -> None:
+    calls, context = RoleCalls(), cast(Any, None)
+    calls.replicas = sites.other.side
+    reply = calls.SetWriter(pb.SetWriterRequest(name=GROUP, identity="west"), context)
+    assert [(one.name, one.source_identity) for one in reply.replicas] == [
+        (name, "west") for name in SIZES
+    ]
+    calls.roles = mock.Mock()
+    calls.roles.switch.return_value = ["head"]
+    asked = pb.SwitchOverRequest(mirror="there", reverse_peer="here:1", identity="west")
+    assert list(calls.SwitchOver(asked, context))[-1].finished
+    calls.roles.switch.assert_called_once_with("there", "here:1", mock.ANY, identity="west")
 
 
 def test_what_came_in_half_is_dropped(sites: Sites, far: Site) -> None:
