@@ -29,7 +29,7 @@ from control.replica.records import ROLE_PROMOTED, Chain, base_key
 from control.replica.shortage import Shortage
 from control.replica.store import ReplicaStore
 from control.store.reader import StoreReader
-from control.wire.errors import GenerationNotFound, ReplicaPromoted
+from control.wire.errors import GenerationNotFound
 from control.wire.extents import data_extents
 from dm_tables.errors import FrazilError, NotFound, Precondition, Unavailable
 from dm_tables.units import Bytes
@@ -306,7 +306,7 @@ class CascadeGroup:
         """The further host has something new: layers may go."""
         self._store.settle()
 
-    def taken_over(self, error: ReplicaPromoted, mirror: str, committed: int) -> FrazilError:
+    def taken_over(self, error: FrazilError, mirror: str, committed: int) -> FrazilError:
         """No head of this host's is to be kept back; the further host goes its own way."""
         return error
 

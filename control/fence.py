@@ -7,20 +7,24 @@ but a person.
 
 from __future__ import annotations
 
+import json
 import socket
 import time
+from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from control.addresses import parse_address
 from dm_tables.errors import FrazilError, Precondition, Unavailable
 
 if TYPE_CHECKING:
-    from control.config.sections import TlsSection
+    from control.context import Context
     from control.records import MirrorRecord, Promotion
     from control.volume import Volume
+    from proto.frazil.v1 import replica_pb2
 
 OVERRIDDEN = "overridden: "
-"""Begins the reason of a fence that a person took away by force."""
+"""Stands for the reason of a fence that a person took away by force, until an authority has it."""
 
 OFF, ASK, PEER = FENCINGS = ("off", "ask", "peer")
 """Whether the replicas' hosts are asked before a head is given out after a restart: not; where
@@ -38,10 +42,6 @@ class Fenced(Precondition):
     """The head is kept from applications: another host took the volume over."""
 
 
-class SplitBrain(Precondition):
-    """What was a replica is written as a source by its host, and so is this side."""
-
-
 def is_fenced(volume: Volume) -> bool:
     """Whether the head is kept back."""
     why = volume.record.fenced
@@ -56,7 +56,7 @@ def check(volume: Volume) -> None:
 
     :raises Fenced: another host took it over. :raises Unavailable: one that is asked is silent.
     """
-    if not volume.record.fenced:
+    if not is_fenced(volume):
         _ask(volume)
     if not volume.record.fenced:
         volume.context.authority.activating(volume)
@@ -69,8 +69,11 @@ def check(volume: Volume) -> None:
 
 
 def fence(volume: Volume, why: str) -> None:
-    """Keep the head back from now on; one that is in use stays, and its user is told."""
-    if volume.record.fenced:
+    """Keep the head back from now on; one that is in use stays, and its user is told.
+
+    What a person overrode is no reason any more.
+    """
+    if is_fenced(volume) or why in _overridden(volume):
         return
     volume.context.journal.set_fenced(volume.name, why)
     volume.context.events.add("error", volume.name, "fenced", why)
@@ -85,6 +88,8 @@ def fence(volume: Volume, why: str) -> None:
 def unfence(volume: Volume, *, force: bool) -> None:
     """Give the head out whatever is known; without ``force`` only see that nothing speaks against.
 
+    What is known now is overridden, and no more: who takes over later fences again.
+
     :raises Fenced: without ``force``, and another host is known to have taken it over.
     """
     why = volume.record.fenced
@@ -95,19 +100,48 @@ def unfence(volume: Volume, *, force: bool) -> None:
                 "with --force it is used all the same: both sides are written then",
             )
         return
-    volume.context.journal.set_fenced(volume.name, OVERRIDDEN + why.removeprefix(OVERRIDDEN))
+    known = {*_overridden(volume), *_told(volume), *([why] if is_fenced(volume) else [])}
+    with volume.context.journal.transaction():
+        volume.context.journal.set_note(_note(volume), json.dumps(sorted(known)))
+        volume.context.journal.set_fenced(volume.name, OVERRIDDEN)
+
+
+def _note(volume: Volume) -> str:
+    return f"overridden {volume.uuid}"
+
+
+def _overridden(volume: Volume) -> list[str]:
+    """The reasons that a person overrode."""
+    noted: list[str] = json.loads(volume.context.journal.note(_note(volume)) or "[]")
+    return noted
+
+
+def _mirrors(volume: Volume) -> list[MirrorRecord]:
+    journal = volume.context.journal
+    mirrors = journal.mirrors_of(journal.group_of(volume.name))
+    return [mirror for mirror in mirrors if mirror.peer]
+
+
+def _told(volume: Volume) -> list[str]:
+    """What the replicas' hosts that answer have to say against it."""
+    found = []
+    for mirror in _mirrors(volume):
+        try:
+            if _answers(mirror.peer):
+                found.append(ask(volume.name, mirror, volume.context))
+        except FrazilError:
+            continue
+    return [why for why in found if why]
 
 
 def _ask(volume: Volume) -> None:
-    journal = volume.context.journal
-    group = journal.group(journal.group_of(volume.name))
+    group = volume.context.journal.group(volume.context.journal.group_of(volume.name))
     if group is None or group.fencing == OFF or volume.stack.head.exists():
         return
-    for mirror in journal.mirrors_of(group.name):
-        if mirror.peer and (group.fencing == PEER or _answers(mirror.peer)):
+    for mirror in _mirrors(volume):
+        if group.fencing == PEER or _answers(mirror.peer):
             try:
-                mine = journal.promotion(volume.name)
-                taken_over = ask(volume.name, mirror, volume.context.config.tls, mine)
+                taken_over = ask(volume.name, mirror, volume.context)
             except FrazilError as error:
                 # Such as no certificates, with a configuration that cannot be read.
                 if group.fencing != PEER:
@@ -137,15 +171,12 @@ def _answers(peer: str) -> bool:
     return True
 
 
-def ask(
-    volume: str, mirror: MirrorRecord, tls: TlsSection | None, mine: Promotion | None = None
-) -> str:
-    """Whether the replica of a volume was promoted: how to say so, or nothing.
+def ask(volume: str, mirror: MirrorRecord, context: Context) -> str:
+    """Whether another host took a volume over, by its replica: how to say so, or nothing.
 
-    :param mine: when this host's side was, if it was: of two sides the one that was promoted from
-        the later generation counts, of one generation the one that was promoted later. Else each
-        would keep its head back for the other one.
-    :raises Unavailable: its host does not answer.
+    The same takeover is always said in the same words, and another one in others.
+
+    :raises Unavailable: the replica's host does not answer.
     """
     # Here, because activating at boot must not wait for gRPC to be imported without need.
     import grpc
@@ -155,17 +186,45 @@ def ask(
     from proto.frazil.v1 import replica_pb2
     from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
 
-    replica = mirror.replica_of(volume)
-    with connect(mirror.peer, tls, mirror.plaintext) as channel:
+    journal = context.journal
+    record = journal.volume(volume)
+    request = replica_pb2.DescribeRequest(
+        volume=mirror.replica_of(volume), volume_uuid=record.uuid if record is not None else ""
+    )
+    with connect(mirror.peer, context.config.tls, mirror.plaintext) as channel:
         try:
-            request = replica_pb2.DescribeRequest(volume=replica)
             there = ReplicaStub(channel).Describe(request, timeout=ASK_SECONDS)
         except grpc.RpcError as error:
             found = peer_error(error, mirror.peer)
             if isinstance(found, Unavailable):
                 raise found from error
             return ""
-    since = there.role_since.ToNanoseconds()
-    if there.role != "promoted" or (mine and mine >= (there.newest.number, since)):
+    known = {made.uuid for made in journal.generations(volume)}
+    known.add(journal.standing(mirror.name, volume).committed_uuid)
+    return taken_over(there, mirror.peer, journal.promotion(volume), known)
+
+
+def taken_over(
+    there: replica_pb2.ReplicaVolume, peer: str, mine: Promotion | None, known: Collection[str]
+) -> str:
+    """What a replica's description says of who took the volume over; empty: nobody did.
+
+    That another identity writes the replica is not enough: this host's may have been renamed. It
+    counts once the replica has a generation that was never here.
+
+    :param mine: when this host's side was promoted, if it was: of two sides the one that was
+        promoted from the later generation counts, of one generation the one that was promoted
+        later. Else each would keep its head back for the other one.
+    :param known: the UUIDs of this host's generations.
+    """
+    number, since = there.newest.number, there.role_since.ToNanoseconds()
+    if there.role == "promoted":
+        if mine and mine >= (number, since):
+            return ""
+        when = datetime.fromtimestamp(since / 1e9, UTC).isoformat(timespec="milliseconds")
+        return f"{peer} was promoted from generation {number} of it, at {when}"
+    if not there.written_by_another or not there.newest.uuid or there.newest.uuid in known:
         return ""
-    return f"{mirror.peer} was promoted from generation {there.newest.number} of it"
+    if mine and mine.number >= number:
+        return ""
+    return f"{peer} has a replica of it that {there.source_identity} writes now"

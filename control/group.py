@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from control.context import Context
-from control.fence import SplitBrain, ask, fence
+from control.fence import ask, fence
 from control.mirrored import Instant, common_instants
 from control.mounts import mountpoints_of, sync_filesystem
 from control.pool.errors import PoolFull
 from control.records import GroupRecord, LayerRecord, LayerState
 from control.volume import Volume
-from control.wire.errors import ReplicaPromoted
+from control.wire.errors import SplitBrain
 from dm_tables.errors import FrazilError, Precondition, Unavailable
 from dm_tables.status import Usage
 from dm_tables.units import bytes_to_sectors
@@ -76,15 +76,16 @@ class Group:
         newest = self.newest()
         return newest.number if newest is not None else 0
 
-    def taken_over(self, error: ReplicaPromoted, mirror: str, committed: int) -> FrazilError:
-        """A replica is a source of its host: this side's heads are kept back (invariant 4).
+    def taken_over(self, error: FrazilError, mirror: str, committed: int) -> FrazilError:
+        """A replica is written elsewhere: this side's heads are kept back (invariant 4).
 
         :param committed: the newest generation that it has. :return: what to say of it.
         """
-        if not self._is_behind(mirror):
+        found = self._taken_over(mirror)
+        if not found:
             return error
         for volume in self.volumes:
-            fence(volume, error.what)
+            fence(volume, found.get(volume.name) or next(iter(found.values())))
         if not self.written() and self.newest_number() <= committed:
             return error
         return SplitBrain(
@@ -93,20 +94,19 @@ class Group:
             "or demote the volume at the other host",
         )
 
-    def _is_behind(self, mirror: str) -> bool:
-        """Whether the other side's promotion comes after this side's own, if there was one."""
+    def _taken_over(self, mirror: str) -> dict[str, str]:
+        """By whom and when, by volume, if that is later than this side's own promotion."""
         record = self.context.journal.mirror(mirror)
+        if record is None:
+            return {}
+        found: dict[str, str] = {}
         for volume in self.volumes:
-            mine = self.context.journal.promotion(volume.name)
-            if record is None or mine is None:
-                return True
             try:
-                if ask(volume.name, record, self.context.config.tls, mine):
-                    return True
+                found[volume.name] = ask(volume.name, record, self.context)
             except FrazilError:
                 # It is asked again with the next attempt.
-                return False
-        return False
+                break
+        return {name: why for name, why in found.items() if why}
 
     def written(self) -> bool:
         """Whether anything was written since the last freeze."""

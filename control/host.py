@@ -148,10 +148,13 @@ class Host:
         self.room.start()
         self.scrubber.start()
 
-    def assemble(self, volume: Volume) -> None:
-        """Make a volume's devices; why not, if not, stands in ``unassembled`` until it is so."""
+    def assemble(self, volume: Volume, *, force: bool = False) -> None:
+        """Make a volume's devices; why not, if not, stands in ``unassembled`` until it is so.
+
+        :param force: see :meth:`Volume.activate`.
+        """
         try:
-            volume.activate()
+            volume.activate(force=force)
         except FrazilError as error:
             text = str(error)
             if self.unassembled.get(volume.name) != text:
@@ -309,7 +312,7 @@ class Host:
         :raises Precondition: without ``force``.
         """
         unfence(volume, force=force)
-        self.assemble(volume)
+        self.assemble(volume, force=force)
 
     def remove_volume(self, name: str, progress: Callable[[int, int], None]) -> None:
         """Merge everything and give the bare device back with exactly the head's content.

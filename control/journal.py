@@ -163,7 +163,7 @@ class Journal(JournalFile):
         :raises sqlite3.IntegrityError: it is mirrored; nothing was changed.
         """
         with self.transaction():
-            for note in ("merging ", "keeping ", "promoted "):
+            for note in ("merging ", "keeping ", "promoted ", "overridden "):
                 self._db.execute(
                     "DELETE FROM meta WHERE key = (SELECT ? || uuid FROM volumes WHERE name = ?)",
                     (note, name),

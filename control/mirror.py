@@ -28,7 +28,7 @@ from control.records import (
 )
 from control.sending import InstantCopy, Joiner, Member, joined, lowest
 from control.timing import FOREVER, LOOK_SECONDS, MirrorTiming
-from control.wire.errors import ReplicaPromoted
+from control.wire.errors import ReplicaPromoted, WrittenByAnother
 from dm_tables.errors import FrazilError, Precondition
 
 log = logging.getLogger("frazil.mirror")
@@ -236,7 +236,7 @@ class MirrorWorker(threading.Thread):
             self.now.phase = "idle"
             return 0.0
         self._attempts += 1
-        if isinstance(error, ReplicaPromoted):
+        if isinstance(error, (ReplicaPromoted, WrittenByAnother)):
             error = self.group.taken_over(error, self.mirror, self.committed_number)
         settings = self.context.config.copy
         wait = settings.retry_first * 2.0 ** min(self._attempts - 1, 20)
@@ -260,8 +260,7 @@ class MirrorWorker(threading.Thread):
         """Do what is due. :return: how many seconds to wait before the next look."""
         record = self.record
         if record.state not in (MirrorState.RUNNING, MirrorState.BREAKING):
-            self.now = Now()
-            return FOREVER
+            return self._at_rest(record)
         if not self._asked_there:
             self._ask_there(record)
         freezing = self.group.freezing()
@@ -284,6 +283,19 @@ class MirrorWorker(threading.Thread):
             if any(there.uuid == instant.uuid for there in self.group.instants()):
                 self._copy(self.record, instant)
         return 0.0
+
+    def _at_rest(self, record: MirrorRecord) -> float:
+        """Nothing is sent; but a head may be given out here that another host took over."""
+        told, self.now = self.now.problem, Now()
+        if self._asked_there or not record.peer:
+            return FOREVER
+        try:
+            self._ask_there(record)
+        except ReplicaPromoted as error:
+            self.now.problem = told
+            self.report(self.group.taken_over(error, self.mirror, self.committed_number))
+            return FOREVER
+        return FOREVER if self._asked_there else ASK_AGAIN_SECONDS
 
     def _rest(self, seconds: float) -> float:
         """Nothing is copied outside its hours: what still is stops where it is."""
@@ -316,14 +328,13 @@ class MirrorWorker(threading.Thread):
             timer.cancel()
 
     def _ask_there(self, record: MirrorRecord) -> None:
-        """After a start, ask whether the replica was promoted meanwhile; what fails waits.
+        """After a start, ask whether another host took over meanwhile; what fails waits.
 
         :raises ReplicaPromoted: it was.
         """
         for volume in self.group.volumes:
             try:
-                mine = self.context.journal.promotion(volume.name)
-                taken_over = ask(volume.name, record, self.context.config.tls, mine)
+                taken_over = ask(volume.name, record, self.context)
             except FrazilError:
                 return
             if taken_over:
@@ -334,7 +345,7 @@ class MirrorWorker(threading.Thread):
         self.context.journal.change_mirror(self.mirror, state=MirrorState.BROKEN)
         self.context.events.add("info", self.mirror, "broken", "the mirror ended after its cycle")
         self.now = Now()
-        return FOREVER
+        return 0.0
 
     def _next(self, record: MirrorRecord) -> Instant | None:
         """The instant to copy now: one that was begun and is there still, or the newest if due."""

@@ -14,7 +14,6 @@ from typing import Protocol
 from control.blocks import BlockSet, Extent
 from control.records import GenerationRecord, GroupRecord, LayerRecord, StandingRecord
 from control.store.reader import StoreReader
-from control.wire.errors import ReplicaPromoted
 from dm_tables.errors import FrazilError
 from dm_tables.units import Bytes
 from proto.frazil.v1 import replica_pb2
@@ -188,8 +187,8 @@ class MirroredGroup(Protocol):
     def instants(self) -> list[Instant]:
         """The instants of which every member's image is there, newest first."""
 
-    def taken_over(self, error: ReplicaPromoted, mirror: str, committed: int) -> FrazilError:
-        """A replica is a source of its host: do what is to be done here, and say it.
+    def taken_over(self, error: FrazilError, mirror: str, committed: int) -> FrazilError:
+        """A replica is written elsewhere: do what is to be done here, and say it.
 
         :param committed: the newest generation that it has.
         """

@@ -43,11 +43,12 @@ class Volume(Stacked):
 
     # Bringing up.
 
-    def activate(self) -> None:
+    def activate(self, *, force: bool = False) -> None:
         """Make the volume's devices, and finish what a crash left half done.
 
         A head that is in the kernel stays as it is: the daemon adopts it.
 
+        :param force: this time without asking who may have taken it over.
         :raises PoolAbsent: the auxiliary volumes' pool is not there; nothing was touched.
         """
         with self.tables:
@@ -64,7 +65,7 @@ class Volume(Stacked):
                 # First: it may have been journaled, and not even allocated.
                 self.settle_freeze(prepared)
             removing = self.record.state is VolumeState.REMOVING
-            refused = None if removing else self._refusal()
+            refused = None if removing or force else self._refusal()
             wanted = not removing and refused is None
             self._assemble(head=wanted)
             if booting and wanted:

@@ -132,7 +132,7 @@ class Keeper(threading.Thread):
         if self.problems.pop(claim.group, ""):
             self._events.add("info", claim.group, "authority-regained", "this host owns it")
         for volume in volumes:
-            if volume.record.fenced == fence.OVERRIDDEN:
+            if volume.record.fenced.startswith(fence.OVERRIDDEN):
                 self._journal.set_fenced(volume.name, "")
 
     def _refusal(self, seen: Standing, claim: Claim, *, overridden: bool) -> FrazilError | None:

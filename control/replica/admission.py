@@ -26,9 +26,9 @@ from control.wire.errors import (
     MirrorLoop,
     OnOwnDevice,
     ReplicaPromoted,
-    ReplicaRefused,
     SizeMismatch,
     VolumeNameTaken,
+    WrittenByAnother,
 )
 from control.wire.frames import is_chunk_size
 from dm_tables.names import volume_name
@@ -135,7 +135,7 @@ def judge(wanted: Wanted, standing: Standing, identity: str) -> Verdict:
     """What to do with ``wanted`` where the replica stands at ``standing``.
 
     :raises VolumeNameTaken: another volume has the name.
-    :raises ReplicaRefused: another identity writes the volume.
+    :raises WrittenByAnother: another identity writes the volume.
     :raises ReplicaPromoted: it is a source now.
     :raises SizeMismatch: the volume is larger here.
     :raises BaseMismatch: it does not build on what is here.
@@ -156,7 +156,7 @@ def judge(wanted: Wanted, standing: Standing, identity: str) -> Verdict:
 def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
     """See that the name stands for the same volume of the same source.
 
-    :raises VolumeNameTaken, ReplicaRefused: it does not.
+    :raises VolumeNameTaken, WrittenByAnother: it does not.
     """
     if volume.volume_uuid not in ("", wanted.volume_uuid):
         raise VolumeNameTaken(
@@ -165,7 +165,7 @@ def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
             "mirror to another name, or remove the replica that has this one",
         )
     if volume.identity != identity:
-        raise ReplicaRefused(
+        raise WrittenByAnother(
             f"{volume.name} is written by {volume.identity}, not by {identity}",
             "mirror to another name; or, if that is the source now, say so at the replica: "
             f"frazil replica set {volume.name} --identity {identity}",

@@ -56,6 +56,26 @@ def retention_message(wanted: Retention) -> replica_pb2.Retention:
     )
 
 
+def outline(store: ReplicaStore, name: str) -> replica_pb2.ReplicaVolume:
+    """What its source may know of a replica that another identity writes by now.
+
+    :raises ReplicaNotFound: there is none of that name.
+    """
+    with store.lock, store.journal.transaction():
+        volume, newest = store.volume(name), store.journal.newest(name)
+        message = replica_pb2.ReplicaVolume(
+            name=volume.name,
+            volume_uuid=volume.volume_uuid,
+            source_identity=volume.identity,
+            role=volume.role,
+            written_by_another=True,
+        )
+        message.role_since.FromNanoseconds(volume.role_since)
+        if newest is not None:
+            message.newest.CopyFrom(newest.generation.message())
+    return message
+
+
 def _add_generations(store: ReplicaStore, message: replica_pb2.ReplicaVolume) -> None:
     history = store.journal.history(message.name)
     if history:

@@ -11,7 +11,7 @@ import grpc
 
 from control.replica.access import AllowRule, Client, allowed_identity, client_of
 from control.replica.admission import Wanted, check_loop
-from control.replica.describe import describe
+from control.replica.describe import describe, outline
 from control.replica.groups import read_commit
 from control.replica.images import image_digests
 from control.replica.merging import ReplicaMerger
@@ -20,7 +20,7 @@ from control.replica.receive import Receiver, Replies, Requests, first_request
 from control.replica.records import ROLE_PROMOTED
 from control.replica.store import ReplicaStore
 from control.store.errors import os_failure
-from control.wire.errors import BadCommit, BaseMismatch, ProtocolMismatch, ReplicaRefused
+from control.wire.errors import BadCommit, BaseMismatch, ProtocolMismatch, WrittenByAnother
 from control.wire.frames import PROTOCOL
 from control.wire.peers import Me
 from control.wire.status import abort_with
@@ -83,7 +83,13 @@ class ReplicaService(ReplicaServicer):
     ) -> replica_pb2.ReplicaVolume:
         """Where a volume stands."""
         with _typed(context):
-            self._check_reader(context, request.volume)
+            try:
+                self._check_reader(context, request.volume)
+            except WrittenByAnother:
+                uuid = self._store.volume(request.volume).volume_uuid
+                if not uuid or uuid != request.volume_uuid:
+                    raise
+                return outline(self._store, request.volume)
             merge = self._merger.progress(request.volume)
             return describe(self._store, request.volume, merge)
 
@@ -143,12 +149,14 @@ class ReplicaService(ReplicaServicer):
             check_loop(wanted, self._me.host_uuid, self._sources())
 
     def _check_reader(self, context: grpc.ServicerContext, volume: str) -> None:
-        """:raises ReplicaRefused: the client is not the one that writes the volume."""
+        """:raises ReplicaRefused: no rule allows it the volume.
+        :raises WrittenByAnother: the client is not the one that writes it.
+        """
         client: Client = client_of(context)
         allowed_identity(self._rules(), client, volume)
         owner = self._store.volume(volume).identity
         if owner not in client.names:
-            raise ReplicaRefused(f"{volume} is written by {owner}, not by {client.identity}")
+            raise WrittenByAnother(f"{volume} is written by {owner}, not by {client.identity}")
 
 
 @contextmanager

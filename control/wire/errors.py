@@ -58,6 +58,10 @@ class ReplicaPromoted(Precondition):
     """What was a replica is a source of its host now, and takes nothing from its old source."""
 
 
+class SplitBrain(Precondition):
+    """What was a replica is written as a source by its host, and so is the other side."""
+
+
 class NotStaged(Precondition):
     """A member of a group has not come whole, or as another generation. Nothing was committed."""
 
@@ -72,6 +76,10 @@ class ReplicaHeld(Precondition):
 
 class ReplicaRefused(Denied):
     """The replica does not let this identity write or read this volume."""
+
+
+class WrittenByAnother(ReplicaRefused):
+    """Another identity writes this replica; that this one may use the name is not in question."""
 
 
 class PlaintextRefused(Denied):

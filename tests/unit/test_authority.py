@@ -31,7 +31,7 @@ from control.authority.ownership import Claim, Owner, Stamp, Standing, digest_of
 from control.authority.post import Post
 from control.config import AuthoritySection, Config, ConfigError, read
 from control.events import Events
-from control.fence import OVERRIDDEN, Fenced, check, unfence
+from control.fence import OVERRIDDEN, Fenced, check, is_fenced, unfence
 from control.journal import Journal
 from control.records import VolumeRecord, VolumeState
 from control.units_text import Seconds
@@ -291,6 +291,24 @@ def test_silence_is_tried_again_and_force_overrides(world: World) -> None:
     world.keeper().beat()
     assert world.ledger.owning("uuid-data")
     assert world.volume.record.fenced == ""
+
+
+def test_what_was_forced_and_is_owned_by_now_is_lost_again(world: World) -> None:
+    other_takes(world)
+    world.head = True
+    keeper = world.keeper()
+    keeper.beat()
+    assert is_fenced(world.volume)
+    unfence(world.volume, force=True)
+    keeper.beat()
+    assert not is_fenced(world.volume), "it is known"
+    world.etcd.now += 40
+    keeper.beat()
+    assert world.ledger.owning("uuid-data")
+    world.etcd.now += 40
+    other_takes(world)
+    keeper.beat()
+    assert is_fenced(world.volume)
 
 
 def test_a_lost_lease_leaves_a_head_in_use_alone(world: World) -> None:

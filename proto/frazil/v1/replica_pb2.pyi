@@ -60,13 +60,15 @@ class Generation(_message.Message):
     def __init__(self, number: _Optional[int] = ..., uuid: _Optional[str] = ..., parent_uuid: _Optional[str] = ..., frozen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DescribeRequest(_message.Message):
-    __slots__ = ("volume",)
+    __slots__ = ("volume", "volume_uuid")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_UUID_FIELD_NUMBER: _ClassVar[int]
     volume: str
-    def __init__(self, volume: _Optional[str] = ...) -> None: ...
+    volume_uuid: str
+    def __init__(self, volume: _Optional[str] = ..., volume_uuid: _Optional[str] = ...) -> None: ...
 
 class ReplicaVolume(_message.Message):
-    __slots__ = ("name", "volume_uuid", "size_bytes", "newest", "incoming", "incoming_bytes", "layers", "base_path", "source_identity", "committed_at", "held", "history", "merging_chunks_done", "merging_chunks_total", "group", "points", "retention", "role", "role_since", "allocated_bytes")
+    __slots__ = ("name", "volume_uuid", "size_bytes", "newest", "incoming", "incoming_bytes", "layers", "base_path", "source_identity", "committed_at", "held", "history", "merging_chunks_done", "merging_chunks_total", "group", "points", "retention", "role", "role_since", "allocated_bytes", "written_by_another")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VOLUME_UUID_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +89,7 @@ class ReplicaVolume(_message.Message):
     ROLE_FIELD_NUMBER: _ClassVar[int]
     ROLE_SINCE_FIELD_NUMBER: _ClassVar[int]
     ALLOCATED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BY_ANOTHER_FIELD_NUMBER: _ClassVar[int]
     name: str
     volume_uuid: str
     size_bytes: int
@@ -107,7 +110,8 @@ class ReplicaVolume(_message.Message):
     role: str
     role_since: _timestamp_pb2.Timestamp
     allocated_bytes: int
-    def __init__(self, name: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., newest: _Optional[_Union[Generation, _Mapping]] = ..., incoming: _Optional[_Union[Generation, _Mapping]] = ..., incoming_bytes: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., base_path: _Optional[str] = ..., source_identity: _Optional[str] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., merging_chunks_done: _Optional[int] = ..., merging_chunks_total: _Optional[int] = ..., group: _Optional[str] = ..., points: _Optional[_Iterable[_Union[RecoveryPoint, _Mapping]]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., role: _Optional[str] = ..., role_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., allocated_bytes: _Optional[int] = ...) -> None: ...
+    written_by_another: bool
+    def __init__(self, name: _Optional[str] = ..., volume_uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., newest: _Optional[_Union[Generation, _Mapping]] = ..., incoming: _Optional[_Union[Generation, _Mapping]] = ..., incoming_bytes: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., base_path: _Optional[str] = ..., source_identity: _Optional[str] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., held: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., merging_chunks_done: _Optional[int] = ..., merging_chunks_total: _Optional[int] = ..., group: _Optional[str] = ..., points: _Optional[_Iterable[_Union[RecoveryPoint, _Mapping]]] = ..., retention: _Optional[_Union[Retention, _Mapping]] = ..., role: _Optional[str] = ..., role_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., allocated_bytes: _Optional[int] = ..., written_by_another: _Optional[bool] = ...) -> None: ...
 
 class RecoveryPoint(_message.Message):
     __slots__ = ("generation", "committed_at", "bytes", "kept_by", "devices")
