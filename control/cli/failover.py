@@ -70,11 +70,11 @@ class WhichIdentity(Usage):
     examples=[
         ("frazil replica promote data", "the source is lost: this host takes over"),
         ("frazil replica promote db", "all volumes of a group, from one instant"),
-        ("frazil replica promote db --force", "although the source still answers"),
+        ("frazil replica promote db --force", "although its source is sending to it"),
     ],
 )
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Although the source answers and has not been demoted.")
+@click.option("--force", is_flag=True, help="Although a copy comes in now, or an authority objects.")
 @pass_session
 def promote(session: Session, name: str, force: bool) -> None:
     """Make a source of the replica or group NAME.
@@ -83,9 +83,9 @@ def promote(session: Session, name: str, force: bool) -> None:
     not here. Within seconds, whatever the size, /dev/mapper/frazil-VOLUME is there to be written.
     It waits for no copy and no merge.
 
-    A source that answers is refused without --force, for then both would be written: use 'frazil
-    mirror switch' on its host. With --force it goes on with what it has, and the two sides have
-    to be resolved later.
+    While a copy is being received it is refused without --force, for then the source lives: use
+    'frazil mirror switch' on its host. Between two cycles nothing tells that it does, so see first
+    that it does not write any more. If both are written, they have to be resolved later.
     """
     reply = session.api.ask("ListReplicas", pb.ListReplicasRequest(), pb.ListReplicasReply)
     chosen = roles.replicas_of(name, reply.replicas)
@@ -160,7 +160,7 @@ def activate(session: Session, name: str, force: bool) -> None:
     After a restart a volume is held back where a replica's host says that it took over, and with
     the fencing "peer" until all of them said that they did not. With --force it is given away all
     the same: if another host is the source by now, both are written, and one side's writes have to
-    be discarded later.
+    be discarded later. It overrides what is known now: who takes over later counts again.
     """
     request = pb.ActivateVolumeRequest(name=name, force=force)
     one = session.api.ask("ActivateVolume", request, pb.Volume)
