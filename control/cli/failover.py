@@ -74,7 +74,9 @@ class WhichIdentity(Usage):
     ],
 )
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Although a copy comes in now, or an authority objects.")
+@click.option(
+    "--force", is_flag=True, help="Although a copy comes in now, or an authority objects."
+)
 @pass_session
 def promote(session: Session, name: str, force: bool) -> None:
     """Make a source of the replica or group NAME.

@@ -6,7 +6,6 @@ replica never goes backwards. Whatever does not fit is refused with a type that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -27,10 +26,12 @@ from control.wire.errors import (
     OnOwnDevice,
     ReplicaPromoted,
     SizeMismatch,
+    SplitBrain,
     VolumeNameTaken,
     WrittenByAnother,
 )
 from control.wire.frames import is_chunk_size
+from control.wire.peers import Me
 from dm_tables.names import volume_name
 from dm_tables.units import SECTOR, Bytes, chunks_covering
 from proto.frazil.v1 import replica_pb2
@@ -81,6 +82,14 @@ class Standing:
     volume: VolumeRecord | None = None
     newest: CommittedRecord | None = None
     incoming: IncomingRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A volume of this host's own: its name, and the generations that it made, newest first."""
+
+    name: str
+    generations: tuple[Generation, ...] = ()
 
 
 def read_manifest(manifest: replica_pb2.Manifest) -> Wanted:
@@ -183,19 +192,42 @@ def check_not_promoted(volume: VolumeRecord, newest: CommittedRecord | None) -> 
         )
 
 
-def check_loop(wanted: Wanted, host_uuid: str, sources: Mapping[str, str]) -> None:
+def check_loop(wanted: Wanted, me: Me, source: Source | None) -> None:
     """See that what another host sends is no volume of this one.
 
-    :param host_uuid: this host's. :param sources: its own volumes' names by UUID.
-    :raises MirrorLoop: it is; a mirror within one host is none.
+    :param me: this host. :param source: its own volume that is meant, if there is one; a mirror
+        within one host is no loop.
+    :raises MirrorLoop: a generation of this host's comes back to it.
+    :raises SplitBrain: one comes that this host never made: the sender is a source too.
     """
-    source = sources.get(wanted.volume_uuid)
-    if source is not None and wanted.host_uuid != host_uuid:
-        raise MirrorLoop(
-            f"{wanted.volume} would be a replica of {source}, a volume of this host itself, "
-            f"sent by host {wanted.host_uuid or 'unknown'}",
-            "end the mirror that leads back here",
+    if source is None or wanted.host_uuid == me.host_uuid:
+        return
+    if source.generations and wanted.generation.uuid not in {g.uuid for g in source.generations}:
+        raise SplitBrain(
+            f"split brain: {wanted.volume} is a source at the sender and, as {source.name}, at "
+            f"{me.host_name}, which was not demoted: {_parted(wanted, me, source)}",
+            "give one side up: frazil mirror resolve MIRROR, at the sender, says how",
         )
+    raise MirrorLoop(
+        f"{wanted.volume} would be a replica of {source.name}, a volume of this host itself, "
+        f"sent by host {wanted.host_uuid or 'unknown'}",
+        "end the mirror that leads back here",
+    )
+
+
+def _parted(wanted: Wanted, me: Me, source: Source) -> str:
+    """Which generation both sides have, and what each has since."""
+    before = (wanted.base_uuid, wanted.generation.parent_uuid)
+    common = next((one for one in source.generations if one.uuid in before), None)
+    newest = source.generations[0]
+    here = "none" if newest == common else _said(newest)
+    since = f"since {_said(common)}" if common is not None else "since one that is not known here"
+    return f"{since} it has {here}, and the sender {_said(wanted.generation)}"
+
+
+def _said(generation: Generation) -> str:
+    frozen = datetime.fromtimestamp(generation.frozen_at // 10**9, UTC).isoformat()
+    return f"generation {generation.number} of {frozen}"
 
 
 def _check_size(volume: VolumeRecord, wanted: Wanted) -> None:

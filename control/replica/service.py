@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import grpc
 
 from control.replica.access import AllowRule, Client, allowed_identity, client_of
-from control.replica.admission import Wanted, check_loop
+from control.replica.admission import Source, Wanted, check_loop
 from control.replica.describe import describe, outline
 from control.replica.groups import read_commit
 from control.replica.images import image_digests
@@ -35,7 +35,7 @@ class ReplicaService(ReplicaServicer):
     """The servicer. Every call but Hello needs a rule that allows the client the volume.
 
     :param rules: gives the [[replica.allow]] rules there are now.
-    :param sources: gives the names of this host's own volumes by their UUIDs.
+    :param source: gives this host's own volume with a UUID, if there is one.
     :param take_over: makes sources of replicas; gives their heads.
     """
 
@@ -47,11 +47,11 @@ class ReplicaService(ReplicaServicer):
         me: Me,
         rules: Callable[[], Sequence[AllowRule]],
         *,
-        sources: Callable[[], Mapping[str, str]] = dict,
+        source: Callable[[str], Source | None] = lambda _: None,
         take_over: Callable[[replica_pb2.TakeOverRequest], list[str]] = lambda _: [],
     ) -> None:
         self._take_over = take_over
-        self._sources = sources
+        self._source = source
         self._store = store
         self._receiver = receiver
         self._merger = merger
@@ -146,7 +146,7 @@ class ReplicaService(ReplicaServicer):
         """A promoted volume is refused as such, by whom it was a replica of."""
         volume = self._store.journal.volume(wanted.volume)
         if volume is None or volume.role != ROLE_PROMOTED:
-            check_loop(wanted, self._me.host_uuid, self._sources())
+            check_loop(wanted, self._me, self._source(wanted.volume_uuid))
 
     def _check_reader(self, context: grpc.ServicerContext, volume: str) -> None:
         """:raises ReplicaRefused: no rule allows it the volume.

@@ -12,6 +12,8 @@ from control.context import Context
 from control.pool.choose import open_pool, open_replica_pool
 from control.pool.joined import SOURCE, JoinedPool
 from control.pool.presence import check_present, mark
+from control.records import GenerationRecord
+from control.replica.admission import Source
 from control.replica.claims import Claims
 from control.replica.describe import describe
 from control.replica.devices import ReplicaDevices
@@ -20,7 +22,13 @@ from control.replica.handover import HandedOver, hand_over, take_in
 from control.replica.merging import ReplicaMerger
 from control.replica.quota import quota_of
 from control.replica.receive import Receiver
-from control.replica.records import ChainLayer, CommittedRecord, LayerRecord, VolumeRecord
+from control.replica.records import (
+    ChainLayer,
+    CommittedRecord,
+    Generation,
+    LayerRecord,
+    VolumeRecord,
+)
 from control.replica.retention import Retention
 from control.replica.seeds import seed
 from control.replica.server import PeerServer
@@ -45,6 +53,11 @@ def _nobody(_: replica_pb2.TakeOverRequest) -> list[str]:
 
 def _default_retention(config: ReplicaSection) -> Retention:
     return Retention(config.keep_last, config.keep_hourly, config.keep_daily, config.keep_weekly)
+
+
+def _made(record: GenerationRecord) -> Generation:
+    frozen_at = int((record.frozen_at or 0.0) * 1e9)
+    return Generation(record.number, record.uuid, record.parent_uuid, frozen_at)
 
 
 class ReplicaSide:
@@ -100,7 +113,7 @@ class ReplicaSide:
             self.merger,
             me,
             lambda: config.replica.allow,
-            sources=self._sources,
+            source=self._source,
             take_over=self._take_over,
         )
         server = PeerServer(service, config.listen.address, config.tls, config.listen.plaintext)
@@ -117,8 +130,12 @@ class ReplicaSide:
             self.merger.join(STOP_SECONDS)
         self.store.close()
 
-    def _sources(self) -> dict[str, str]:
-        return {volume.uuid: volume.name for volume in self._context.journal.volumes()}
+    def _source(self, volume_uuid: str) -> Source | None:
+        journal = self._context.journal
+        for volume in journal.volumes():
+            if volume.uuid == volume_uuid:
+                return Source(volume.name, tuple(map(_made, journal.generations(volume.name))))
+        return None
 
     def _take_over(self, request: replica_pb2.TakeOverRequest) -> list[str]:
         return self.take_over(request)

@@ -7,18 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from control.replica.admission import check_loop, read_manifest
+from control.replica.admission import Source, check_loop, read_manifest
 from control.replica.handover import hand_over
+from control.replica.records import Generation
 from control.replica.service import ReplicaService
-from control.wire.errors import BadManifest, MirrorLoop, ReplicaPromoted
+from control.wire.errors import BadManifest, MirrorLoop, ReplicaPromoted, SplitBrain
 from control.wire.send import send
 from dm_tables.errors import Kind
 from dm_tables.units import MIB
-from tests.replica_tools import ME, VOLUME_UUID, Replica, manifest, messages, noise, say, whole
+from tests.replica_tools import (
+    ME,
+    VOLUME_UUID,
+    Replica,
+    generation,
+    manifest,
+    messages,
+    noise,
+    say,
+    whole,
+)
 
 CHUNK = 4096
 IMAGE = noise(MIB)
 OTHER = str(uuid.UUID(int=77))
+SOURCE = Source("source", tuple(Generation.of(generation(number)) for number in (2, 1)))
 
 
 @pytest.fixture
@@ -31,15 +43,18 @@ def replica(tmp_path: Path) -> Replica:
         made.merger,
         ME,
         lambda: made.rules,
-        sources=lambda: {VOLUME_UUID: "source"},
+        source=lambda volume_uuid: SOURCE if volume_uuid == VOLUME_UUID else None,
     )
     return made
 
 
-def bring(replica: Replica, host: str, volume_uuid: str = VOLUME_UUID) -> None:
+def bring(
+    replica: Replica, host: str, volume_uuid: str = VOLUME_UUID, *, number: int = 1, base: int = 0
+) -> None:
     delta = whole(IMAGE, CHUNK)
     with replica.stub() as stub:
-        send(stub, manifest(1, delta, host_uuid=host, volume_uuid=volume_uuid), delta)
+        said = manifest(number, delta, base=base, host_uuid=host, volume_uuid=volume_uuid)
+        send(stub, said, delta)
 
 
 @pytest.mark.parametrize("host", [OTHER, ""])
@@ -76,8 +91,26 @@ def test_a_host_that_is_none() -> None:
         read_manifest(said)
 
 
-def test_without_sources_nothing_is_a_loop() -> None:
+@pytest.mark.parametrize(
+    ("base", "parted"),
+    [
+        (1, "since generation 1 of 2023-11-14T22:13:21+00:00 it has generation 2 of "),
+        (2, "since generation 2 of 2023-11-14T22:13:22+00:00 it has none, "),
+        (0, "since one that is not known here it has generation 2 of "),
+    ],
+)
+def test_what_this_host_never_made_is_no_loop(replica: Replica, base: int, parted: str) -> None:
+    with pytest.raises(SplitBrain) as caught:
+        bring(replica, OTHER, number=3, base=base)
+    assert caught.value.kind is Kind.PRECONDITION
+    assert f"as source, at {ME.host_name}, which was not demoted: {parted}" in caught.value.what
+    assert caught.value.what.endswith("the sender generation 3 of 2023-11-14T22:13:23+00:00")
+    assert replica.store.journal.volumes() == []
+
+
+def test_only_a_source_of_it_is_in_question() -> None:
     wanted = read_manifest(manifest(1, whole(IMAGE, CHUNK), host_uuid=OTHER))
-    check_loop(wanted, ME.host_uuid, {})
-    with pytest.raises(MirrorLoop):
-        check_loop(wanted, ME.host_uuid, {VOLUME_UUID: "source"})
+    check_loop(wanted, ME, None)
+    for source in (Source("source"), SOURCE):
+        with pytest.raises(MirrorLoop):
+            check_loop(wanted, ME, source)

@@ -18,6 +18,8 @@ from control import fence
 from control.fence import OFF, PEER, Fenced
 from control.promote import WayBack
 from control.records import MirrorRecord, MirrorState
+from control.render import mirror_message
+from control.wire.errors import SplitBrain
 from tests.soft.sites import Site, Sites
 from tests.soft.world import GROUP
 from tests.unit.test_fence import comes_back, set_fencing
@@ -268,3 +270,29 @@ def test_a_mirror_at_rest_that_was_answered_asks_no_more(
     sites.leader.soft.journal.change_mirror(mirror, state=state)
     assert [sites.leader.soft.step(mirror) for _ in range(2)] == [None, None]
     assert asked == [VOLUME, "b"]
+
+
+# Mirroring back to a source that was not demoted.
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_source_that_was_not_demoted_is_a_split_brain(sites: Sites, written: bool) -> None:
+    if written:
+        sites.freeze()
+    sites.fail_over()
+    comes_back(sites)
+    sites.write(VOLUME, 0, b"there")
+    sites.freeze()
+    error = sites.copy()
+    assert isinstance(error, SplitBrain)
+    assert "a is a source at the sender and, as a, at " in error.what
+    assert "since generation 1 of " in error.what
+    assert ("it has generation 2 of " if written else "it has none, ") in error.what
+    assert "the sender generation 3 of " in error.what
+    (mirror,) = sites.leader.mirrors
+    assert mirror_message(sites.leader.soft.host.roster.worker(mirror)).health == "ERROR"
+    sites.other.roles.demoter.demote(GROUP, "loopback", force=True)
+    assert sites.copy() is None
+    for volume in sites.models:
+        sites.other.side.drop_diverged(volume)
+    sites.check()
