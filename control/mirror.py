@@ -24,6 +24,7 @@ from control.records import (
     GenerationRecord,
     MirrorRecord,
     MirrorState,
+    Origin,
     StandingRecord,
 )
 from control.sending import InstantCopy, Joiner, Member, joined, lowest
@@ -287,7 +288,7 @@ class MirrorWorker(threading.Thread):
     def _at_rest(self, record: MirrorRecord) -> float:
         """Nothing is sent; but a head may be given out here that another host took over."""
         told, self.now = self.now.problem, Now()
-        if self._asked_there or not record.peer:
+        if self._asked_there or not record.peer or record.origin is not Origin.GROUP:
             return FOREVER
         try:
             self._ask_there(record)

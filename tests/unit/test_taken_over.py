@@ -17,7 +17,7 @@ import pytest
 from control import fence
 from control.fence import OFF, PEER, Fenced
 from control.promote import WayBack
-from control.records import MirrorRecord, MirrorState
+from control.records import MirrorRecord, MirrorState, Origin
 from control.render import mirror_message
 from control.wire.errors import SplitBrain
 from tests.soft.sites import Site, Sites
@@ -254,10 +254,21 @@ def test_a_mirror_at_rest_asks_after_a_start(sites: Sites, state: MirrorState) -
     assert [one.generation_number for one in soft.journal.cycles(mirror, 9)] == [1], "nothing sent"
 
 
-@pytest.mark.parametrize("state", AT_REST)
+@pytest.mark.parametrize(
+    ("state", "origin", "told"),
+    [
+        *((state, Origin.GROUP, [VOLUME, "b"]) for state in AT_REST),
+        (MirrorState.BROKEN, Origin.REPLICA_GROUP, []),
+    ],
+)
 def test_a_mirror_at_rest_that_was_answered_asks_no_more(
-    sites: Sites, state: MirrorState, monkeypatch: pytest.MonkeyPatch
+    sites: Sites,
+    state: MirrorState,
+    origin: Origin,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """One that brings a replica on has no head to keep back, and never asks."""
     asked: list[str] = []
 
     def ask(volume: str, *_: object) -> str:
@@ -267,9 +278,9 @@ def test_a_mirror_at_rest_that_was_answered_asks_no_more(
     monkeypatch.setattr("control.mirror.ask", ask)
     (mirror,) = sites.leader.mirrors
     assert boots(sites.leader)
-    sites.leader.soft.journal.change_mirror(mirror, state=state)
+    sites.leader.soft.journal.change_mirror(mirror, state=state, origin=origin)
     assert [sites.leader.soft.step(mirror) for _ in range(2)] == [None, None]
-    assert asked == [VOLUME, "b"]
+    assert asked == told
 
 
 # Mirroring back to a source that was not demoted.
