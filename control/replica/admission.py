@@ -251,7 +251,7 @@ def _check_base(wanted: Wanted, standing: Standing) -> None:
     if wanted.base_uuid and newest is None:
         raise BaseMismatch(
             f"{name} has no generation here, the delta builds on {wanted.base_uuid}",
-            f"at the source: {WHOLE}",
+            f"have a whole copy sent, at the source: {WHOLE}",
         )
     if newest is None:
         return

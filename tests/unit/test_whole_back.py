@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 
+from control.demote import NoCommonGeneration
 from control.records import MirrorRecord, MirrorState
 from control.replica import diverged
 from control.replica.database import Database
@@ -28,8 +29,8 @@ BACK = f"{GROUP}.back"
 
 
 @pytest.fixture
-def sites() -> Iterator[Sites]:
-    """The first site has come back as the replica of the second, which went on."""
+def apart() -> Iterator[Sites]:
+    """The second site was promoted, and went on; the first one is gone with what only it had."""
     chance = random.Random(1)
     made = Sites({name: chance.randbytes(size) for name, size in SIZES.items()})
     try:
@@ -39,12 +40,17 @@ def sites() -> Iterator[Sites]:
         write(made, 3)
         made.fail_over()
         cycle(made, 4)
-        with mock.patch.object(made.leader.side, "drop_diverged"):
-            made.other.start(power=False)
-            made.other.roles.demoter.demote(GROUP, "loopback", force=True)
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def sites(apart: Sites) -> Sites:
+    """The first site has come back as the replica of the second."""
+    apart.other.start(power=False)
+    apart.other.roles.demoter.demote(GROUP, "loopback", force=True)
+    return apart
 
 
 def write(sites: Sites, seed: int) -> None:
@@ -70,11 +76,13 @@ def fold_untracked(sites: Sites) -> None:
 
 
 def forget(sites: Sites) -> None:
-    """The mirror back is removed, and all that it needed is merged."""
+    """The mirror back is removed, all that it needed is merged, and the history is lost."""
     sites.host.roster.remove_mirror(BACK)
     cycle(sites, 7)
     for _ in range(6):
         sites.merge()
+    for name in SIZES:
+        sites.leader.soft.journal.remove_generation(name, sites.other.newest(name).generation.uuid)
 
 
 def mirror_back(sites: Sites, name: str) -> None:
@@ -255,16 +263,20 @@ def test_the_replica_dies_anywhere_in_it(sites: Sites) -> None:
     assert effects > 4
 
 
-def test_a_replica_that_was_made_of_a_seed_under_a_mirror_that_knew_another(sites: Sites) -> None:
-    """The way out where a demote finds nothing in common, and the mirror back is there already."""
-    side = sites.other.side
+def test_the_way_out_where_a_demote_finds_nothing_in_common(apart: Sites) -> None:
+    """The old source's volumes are removed, and their devices are seeds for the mirror back."""
+    sites = apart
+    sites.other.start(power=False)
+    host, side = sites.other.soft.host, sites.other.side
+    host.roster.remove_mirror("there")
+    with pytest.raises(NoCommonGeneration) as caught:
+        sites.other.roles.demoter.demote(GROUP, "loopback", force=True)
+    assert "frazil replica seed" in caught.value.hint
     for name in SIZES:
-        spans: tuple[Span, ...] = side.store.volume(name).base_spans
-        assert spans
-        side.drop_diverged(name)
-        side.store.remove(name)
+        spans: tuple[Span, ...] = host.volume(name).record.spans
+        host.remove_volume(name, lambda *_: None)
         side.seed(name, spans, "loopback")
-    cycle(sites, 8)
+    host.roster.remove_group(GROUP)
     error = sites.copy()
     assert isinstance(error, FrazilError)
     assert "frazil mirror start MIRROR --whole" in error.hint
