@@ -25,9 +25,11 @@ from control.wire.batches import Checkpoint
 from control.wire.blocks import BlockDelta, layer_delta
 from control.wire.channel import connect
 from control.wire.deltas import Delta, ImageDelta
+from control.wire.errors import OnOwnDevice
 from control.wire.peers import Me, greet, peer_error
 from control.wire.send import SendProgress, send
 from dm_tables.errors import FrazilError, NotFound
+from dm_tables.units import Bytes
 from proto.frazil.v1 import replica_pb2
 from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
 
@@ -86,7 +88,7 @@ class Copier:
         self.cancel = cancel
         self.staged = staged
         self.progress = CopyProgress()
-        self._seed: There | None = None
+        self._compared: tuple[There, Bytes] | None = None
         self.standing = context.journal.standing(mirror.name, frozen.volume)
         self.plan = self._planned()
 
@@ -104,12 +106,30 @@ class Copier:
             greet(stub, me, peer=peer)
             self._adopt_standing(stub)
             self.progress.started = time.monotonic()
+            try:
+                return self._bring(stub, note)
+            except FrazilError:
+                note()
+                raise
+
+    def _bring(self, stub: ReplicaStub, note: Callable[[], None]) -> CopyResult:
+        """Send what is planned; what a device of the replica's own differs in, where asked to.
+
+        :raises OnOwnDevice: what the replica lacks is not known, and nobody asked.
+        """
+        try:
             with ExitStack() as stack:
-                try:
-                    return self._send(stub, self._delta(stack), note)
-                except FrazilError:
-                    note()
-                    raise
+                return self._send(stub, self._delta(stack), note)
+        except OnOwnDevice as error:
+            if not self.standing.asked_whole:
+                raise OnOwnDevice(
+                    error.what,
+                    f"frazil mirror start {self.mirror.name} --whole compares both by digests, "
+                    "and sends what differs",
+                ) from error
+        self._compare_with(stub, self._described(stub))
+        with ExitStack() as stack:
+            return self._send(stub, self._delta(stack), note)
 
     def _planned(self) -> cycle.DeltaPlan:
         frozen = self.frozen
@@ -122,14 +142,10 @@ class Copier:
 
     def _adopt_standing(self, stub: ReplicaStub) -> None:
         """Plan from where the replica stands: a commit whose answer was lost still counts."""
-        request = replica_pb2.DescribeRequest(volume=self.replica)
         try:
-            there = stub.Describe(request, timeout=30)
-        except grpc.RpcError as error:
-            found = peer_error(error, self.mirror.peer)
-            if isinstance(found, NotFound):
-                return
-            raise found from error
+            there = self._described(stub)
+        except NotFound:
+            return
         if there.role == ROLE_SEED and not self.standing.committed_uuid:
             self._compare_with(stub, there)
             return
@@ -157,10 +173,18 @@ class Copier:
         if fresh and behind and there.size_bytes == self.frozen.size:
             self._compare_with(stub, there)
 
+    def _described(self, stub: ReplicaStub) -> replica_pb2.ReplicaVolume:
+        request = replica_pb2.DescribeRequest(volume=self.replica)
+        try:
+            there: replica_pb2.ReplicaVolume = stub.Describe(request, timeout=30)
+        except grpc.RpcError as error:
+            raise peer_error(error, self.mirror.peer) from error
+        return there
+
     def _compare_with(self, stub: ReplicaStub, there: replica_pb2.ReplicaVolume) -> None:
         """Send what is not in the newest content of the replica, by digests."""
         base = there.newest.uuid
-        self._seed = There(stub, self.replica, base)
+        self._compared = There(stub, self.replica, base, self.mirror.peer), Bytes(there.size_bytes)
         self.plan = dataclasses.replace(self.plan, kind=CycleKind.CATCH_UP, base_uuid=base)
 
     def _is_ahead(self, there: GenerationRecord, layer: int | None) -> bool:
@@ -245,28 +269,32 @@ class Copier:
                 key=lambda extent: extent.address,
             )
         else:
-            if self._seed is not None:
-                lacking = self._differing(image, self._seed)
+            if self._compared is not None:
+                lacking = self._differing(image, *self._compared)
             else:
                 lacking = self._changed(layers, BlockSet(self.standing.lacking))
             chunk = fitting_chunk(lacking, chunk)
             extents = lacking.extents(chunk, size)
         return ImageDelta(image.read, extents, chunk, size)
 
-    def _differing(self, image: Readable, seed: There) -> BlockSet:
-        """What of the image is not in the content that the replica begins with, by digests."""
+    def _differing(self, image: Readable, there: There, size: Bytes) -> BlockSet:
+        """What of the image is not in the content there, of so many bytes, by digests."""
+        same = min(size, self.frozen.size)
 
         def compared(done: int, total: int) -> None:
             self.progress.done, self.progress.total = done, total
 
-        return differing_blocks(
+        found = differing_blocks(
             image.read,
-            self.frozen.size,
-            seed,
+            same,
+            there,
             cancel=self.cancel,
             limiter=self.limiter,
             progress=compared,
         )
+        if same < self.frozen.size:
+            found.add(same, self.frozen.size - same)
+        return found
 
     def _layer_delta(self, layer: LayerRecord, stack: ExitStack) -> Delta:
         """What one layer changed: the blocks that were written, where that is known."""

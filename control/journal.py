@@ -344,8 +344,9 @@ class Journal(JournalFile):
             mirror,
             volume,
         )
+        flags = ("lacking_all", "asked_whole")
         return [
-            StandingRecord(**dict(row) | {"lacking_all": bool(row["lacking_all"])}) for row in rows
+            StandingRecord(**dict(row) | {flag: bool(row[flag]) for flag in flags}) for row in rows
         ]
 
     def standings_of(self, volume: str) -> list[StandingRecord]:

@@ -114,7 +114,9 @@ DROP TABLE standings;
 ALTER TABLE new_standings RENAME TO standings;
 """
 
-STEPS = {1: SCHEMA, 2: TRACES, 3: GROUPS, 4: CASCADE}
+ASKED = "ALTER TABLE standings ADD COLUMN asked_whole INTEGER NOT NULL DEFAULT 0;\n"
+
+STEPS = {1: SCHEMA, 2: TRACES, 3: GROUPS, 4: CASCADE, 5: ASKED}
 """What brings a journal from the version before to each version."""
 
 SCHEMA_VERSION = max(STEPS)

@@ -230,6 +230,8 @@ class StandingRecord:
     """What it lacks is not known: only a whole copy helps."""
     base: str = ""
     """Of a volume that is mirrored on: the base here that the committed generation was over."""
+    asked_whole: bool = False
+    """Somebody asked for a whole copy: also onto a device of the replica's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -411,12 +411,13 @@ class Roster:
         return worker
 
     def start_mirror(self, name: str, *, whole: bool) -> MirrorWorker:
-        """Let a mirror run; ``whole``: with a whole copy first."""
+        """Let a mirror run; ``whole``: with a whole copy first, or what differs by digests."""
         if whole:
             worker = self.worker(name)
             with worker.quiet():
                 for volume in worker.group.volumes:
-                    self.context.journal.change_standing(name, volume.name, lacking_all=True)
+                    asked = {"lacking_all": True, "asked_whole": True}
+                    self.context.journal.change_standing(name, volume.name, **asked)
         return self.set_mirror_state(name, MirrorState.RUNNING)
 
     def ask(self, name: str) -> int:

@@ -217,6 +217,7 @@ def _watch(session: Session, names: tuple[str, ...]) -> int:
     examples=[
         ("frazil mirror start data-b --wait", "and stay until a copy is there"),
         ("frazil mirror start data-b --whole", "after the replica was removed or lost"),
+        ("frazil mirror start db.back --whole", "what both have in common is not known"),
     ],
 )
 @click.argument("name")
@@ -224,7 +225,13 @@ def _watch(session: Session, names: tuple[str, ...]) -> int:
 @click.option("--wait", is_flag=True, help="Stay until the replica has a generation.")
 @pass_session
 def start(session: Session, name: str, whole: bool, wait: bool) -> None:
-    """Start or go on with the mirror NAME. Nothing happens to one that runs."""
+    """Start or go on with the mirror NAME. Nothing happens to one that runs.
+
+    With --whole the next cycle takes nothing for granted of what the replica has. One in a pool
+    gets a whole copy. One on a device of its own (a seed, or a source that was demoted) is
+    compared by digests, and what differs comes as a delta: until that is committed the replica
+    shows its old instant, and it takes as much room in the pool as differs.
+    """
     request = pb.StartMirrorRequest(name=name, whole=whole)
     one = session.api.ask("StartMirror", request, pb.Mirror)
     if wait:

@@ -38,6 +38,9 @@ from proto.frazil.v1 import replica_pb2
 
 LARGEST_NUMBER = (1 << 63) - 1
 
+WHOLE = "frazil mirror start MIRROR --whole"
+COMPARE = f"{WHOLE} compares by digests, and sends what differs"
+
 
 class Verdict(Enum):
     """What to do with a manifest."""
@@ -77,11 +80,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a replica volume stands; all None for a name that nothing has."""
+    """Where a replica volume stands; all None for a name that nothing has.
+
+    ``diverged`` numbers what it keeps that no other host has; 0 for nothing.
+    """
 
     volume: VolumeRecord | None = None
     newest: CommittedRecord | None = None
     incoming: IncomingRecord | None = None
+    diverged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,23 +253,37 @@ def _check_size(volume: VolumeRecord, wanted: Wanted) -> None:
 def _check_base(wanted: Wanted, standing: Standing) -> None:
     volume, newest = standing.volume, standing.newest
     name, number = wanted.volume, wanted.generation.number
+    if newest is not None and number <= newest.generation.number:
+        raise BaseMismatch(
+            f"{name} stands at generation {newest.generation.number} here and does not go back "
+            f"to {number}",
+            "the source was rolled back or made anew: mirror it to another name, or remove the "
+            "replica here",
+        )
+    if number == standing.diverged:
+        raise BaseMismatch(
+            f"{name} keeps what no other host has as generation {number} here",
+            f"look at it with frazil replica mount {name} --generation {number}, then give it up: "
+            f"frazil replica keep {name} --drop-diverged",
+        )
     if wanted.whole and volume is not None and volume.base_spans:
         raise OnOwnDevice(
-            f"{name} stands on {volume.base_spans[0].path} here, and a whole copy would leave it",
-            "compare by digests, and send what differs on the replica's newest generation or seed",
+            f"what the source has in common with {name} here, which stands on "
+            f"{volume.base_spans[0].path}, is not known, and a whole copy would leave that device",
+            f"at the source: {COMPARE}",
         )
     if newest is None and volume is not None and volume.role == ROLE_SEED:
         if wanted.base_uuid != volume.seed_uuid:
             raise BaseMismatch(
                 f"{name} is a seed ({volume.seed_uuid}) here, "
                 f"the delta builds on {wanted.base_uuid}",
-                "send what differs from the seed",
+                f"at the source: {COMPARE}",
             )
         return
     if wanted.base_uuid and newest is None:
         raise BaseMismatch(
             f"{name} has no generation here, the delta builds on {wanted.base_uuid}",
-            "send a whole copy first",
+            f"have a whole copy sent, at the source: {WHOLE}",
         )
     if newest is None:
         return
@@ -271,12 +292,8 @@ def _check_base(wanted: Wanted, standing: Standing) -> None:
         raise BaseMismatch(
             f"{name} stands at generation {here.number} ({here.uuid}) here, "
             f"the delta builds on {wanted.base_uuid}",
-            "send what builds on the replica's newest generation, or a whole copy",
-        )
-    if number <= here.number:
-        raise BaseMismatch(
-            f"{name} stands at generation {here.number} here and does not go back to {number}",
-            "the source was rolled back or made anew: mirror it to another name",
+            "the replica has something else than the source takes for granted; at the source: "
+            f"{WHOLE}",
         )
 
 

@@ -102,10 +102,12 @@ class ReplicaStore:
     def standing(self, name: str) -> Standing:
         """Where the volume stands, as one moment shows it."""
         with self.journal.transaction():
+            branch = diverged.of(self, name)
             return Standing(
                 self.journal.volume(name),
                 self.journal.newest(name),
                 self.journal.incoming(name),
+                branch.generation.number if branch is not None else 0,
             )
 
     def object_path(self, object_name: str) -> Path:

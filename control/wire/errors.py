@@ -47,7 +47,7 @@ class BaseMismatch(Precondition):
 
 
 class OnOwnDevice(Precondition):
-    """A whole copy to a replica on a device of its own, which it would have to leave."""
+    """What a replica on a device of its own lacks is not known, so only a comparison helps."""
 
 
 class MirrorLoop(Precondition):

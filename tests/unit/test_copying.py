@@ -32,15 +32,17 @@ from control.records import (
     VolumeRecord,
     VolumeState,
 )
+from control.replica.seeds import seed
 from control.replica.server import PeerServer
 from control.spans import Span
 from control.store.direct import DirectFile
 from control.store.reader import StoreReader
 from control.wire.blocks import layer_delta
-from control.wire.errors import BadStream
+from control.wire.errors import BadStream, OnOwnDevice
 from dm_tables.units import Bytes
-from tests.replica_tools import VOLUME_UUID, Replica, generation, messages, say, whole
+from tests.replica_tools import VOLUME_UUID, Replica, generation, messages, resume, say, whole
 from tests.traced_layer import TracedLayer, Write, block_set
+from tests.unit.test_replica_growth import delta
 
 CHUNK = 64 << 10
 SIZE = 16 * CHUNK + 512
@@ -319,3 +321,37 @@ def test_what_a_new_mirror_would_bring_may_be_there(source: Source, replica: Rep
     assert (result.changed_bytes, result.payload_bytes) == (0, 0)
     standing = source.journal.standing("m", "data")
     assert (standing.committed_uuid, standing.committed_layer) == (_uuid(1), 0)
+
+
+def test_a_smaller_replica_on_its_own_device_gets_what_differs_and_what_was_added(
+    source: Source, replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing in common is known; the source grew since, in the middle of a block."""
+    monkeypatch.setattr("control.adopt.SMALLEST_VOLUME", 0)
+    size = 12 * CHUNK + 512
+    (tmp_path / "seed").write_bytes(source.layer.before[:size])
+    made = seed(
+        replica.store, "data", (Span(tmp_path / "seed", Bytes(0), Bytes(size)),), "loopback"
+    )
+    small = delta(1, source.layer.before[:size], source.layer.before[:size])
+    small[0].manifest.base_uuid = made.seed_uuid
+    small[0].manifest.generation.uuid = generation(9).uuid
+    resume(replica, small)
+    peer = f"unix:{tmp_path}/peer"
+    mirror = MirrorRecord("m", "data", peer, "data", MirrorState.RUNNING, 0, 0, False, True, False)
+    source.journal.save_mirror(mirror)
+    with pytest.raises(OnOwnDevice, match="not known") as caught:
+        source.copy(2, mirror, [source.frozen])
+    assert "frazil mirror start m --whole" in caught.value.hint
+    assert replica.newest() == 1
+    source.journal.change_standing("m", "data", lacking_all=True, asked_whole=True)
+    _, result = source.copy(2, mirror, [source.frozen])
+    assert replica.image() == source.layer.after
+    differs = {
+        at
+        for at in range(0, size, BLOCK)
+        if source.layer.after[at : at + BLOCK][: size - at]
+        != source.layer.before[at : at + BLOCK][: size - at]
+    }
+    added = set(range(12 * CHUNK, SIZE, BLOCK))
+    assert result.changed_bytes == len(differs | added) * BLOCK - (BLOCK - 512)
