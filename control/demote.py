@@ -12,12 +12,13 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
-import grpc
 import msgspec
 
 from control.authority.claims import source_claim
 from control.authority.ownership import Claim
+from control.common import common_generations
 from control.group import Group
 from control.host import Host
 from control.mirror import MirrorWorker
@@ -25,23 +26,12 @@ from control.pool.joined import REPLICA, SOURCE, handed
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeState
 from control.replica import records as there
 from control.replica.side import ReplicaSide
+from control.turning import DEMOTING as NOTE
+from control.turning import Turning, begun, check_not_promoting, unfinished_demote
 from control.volume import Volume
-from control.wire.channel import connect
-from control.wire.peers import peer_error
 from dm_tables.errors import FrazilError, Precondition, Usage
 from dm_tables.status import Usage as Room
 from dm_tables.units import Bytes, bytes_to_sectors
-from proto.frazil.v1 import replica_pb2
-from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
-
-NOTE = "demoting"
-"""What a demote that a crash cut short is found by."""
-
-ASK_SECONDS = 10.0
-
-
-class NoCommonGeneration(Precondition):
-    """No generation of the volume is both here and at another host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,70 +46,100 @@ class Diverged:
 class Demoter:
     """Makes replicas of this host's sources."""
 
-    def __init__(self, host: Host, replicas: ReplicaSide) -> None:
+    def __init__(self, host: Host, replicas: ReplicaSide, turning: Turning | None = None) -> None:
         self._host = host
         self._replicas = replicas
         self._journal = host.context.journal
+        self._turning = turning or Turning()
 
     def resume(self) -> None:
-        """Go on with what a crash cut short: every step can be repeated."""
-        if self._journal.note(NOTE):
-            self._go_on()
+        """Go on with what a crash or a failure cut short: every step can be repeated."""
+        left = begun(self._journal, NOTE)
+        if left:
+            self._go_on(left)
 
-    def demote(self, name: str, identity: str, *, force: bool) -> list[str]:
+    def demote(self, name: str, identity: str, *, force: bool, mirror: str = "") -> list[str]:
         """Make a replica of a volume by itself, or of all volumes of a group.
 
+        One that was begun and has not ended goes on where it stopped.
+
         :param identity: who will write the replica: a certificate's name.
-        :param force: also when something is here that no other host has.
+        :param force: also when something is here that the other host does not have.
+        :param mirror: leads to that host; empty: the one that fits ``identity``.
         :return: the names of the replica volumes.
-        :raises Precondition: a head is in use, or something would be on no other host.
+        :raises Precondition: a head is in use, something would be lost, or another change of
+            roles has not ended.
         :raises NoCommonGeneration: only a copy of what differs by digest can help.
+        :raises Unavailable: another change of roles is under way.
         """
         if not identity:
             raise Usage("who will write the replica is not said", "--identity NAME")
+        with self._turning.alone(f"the demote of {name}"):
+            left = begun(self._journal, NOTE)
+            if left and (
+                name not in (left["mirrored"], *left["volumes"]) or identity != left["by"]
+            ):
+                raise unfinished_demote(left)
+            left = left or self._prepare(name, identity, mirror, force=force)
+            self._go_on(left)
+            return list(left["names"].values())
+
+    def _prepare(self, name: str, identity: str, mirror: str, *, force: bool) -> dict[str, Any]:
+        """Write down what is to be done. :return: that."""
         group = self._host.roster.conductor(name).group
+        check_not_promoting(self._journal, [volume.name for volume in group.volumes])
         for volume in group.volumes:
             volume.check_idle()
-        workers = self._host.roster.workers_in(group.name)
+        workers = [
+            worker
+            for worker in self._host.roster.workers_in(group.name)
+            if mirror in ("", worker.mirror)
+        ]
         with ExitStack() as stack:
             # What both sides have must not be merged over from here on.
             for volume in group.volumes:
                 stack.enter_context(volume.merging)
-            common = self._common(group, workers)
-            names = self._decide(group, workers, common, identity, force=force)
-        self._go_on()
-        return list(names.values())
+            common, worker = common_generations(group, workers, identity)
+            for volume in group.volumes:
+                volume.check_idle()
+            self._decide(group, worker, common, identity, force=force)
+        return begun(self._journal, NOTE)
 
     def _decide(
         self,
         group: Group,
-        workers: Sequence[MirrorWorker],
+        worker: MirrorWorker,
         common: dict[str, GenerationRecord],
         identity: str,
         *,
         force: bool,
-    ) -> dict[str, str]:
-        """Write down what is to be done; nothing is, if something would be lost unsaid.
-
-        :return: the names of the replica volumes.
-        """
+    ) -> None:
+        """Write down what is to be done; nothing is, if something would be lost unsaid."""
         lost = [self._above(volume, common[volume.name]) for volume in group.volumes]
         if any(one.size for one in lost) and not force:
             raise Precondition(
                 f"{sum(one.size for one in lost)} bytes of {group.name} were written since "
-                f"generation {common[lost[0].volume].number} and are on no other host",
+                f"generation {common[lost[0].volume].number}, and {worker.record.peer or identity} "
+                "does not have them",
                 "with --force they are kept here as a recovery point, and given up",
             )
-        names = {volume.name: self._replica_name(workers, volume.name) for volume in group.volumes}
+        # The other side will send it back under the name that it calls it by.
+        names = {volume.name: worker.record.replica_of(volume.name) for volume in group.volumes}
         with self._journal.transaction():
             self._write_down(group, names, identity, common)
             for volume in group.volumes:
                 self._journal.keep(volume.uuid, [common[volume.name].layer])
-        return names
 
-    def _go_on(self) -> None:
+    def _go_on(self, left: dict[str, Any]) -> None:
         """Do what is written down, from its begin: every step can be repeated."""
-        left = json.loads(self._journal.note(NOTE))
+        try:
+            self._turn_all(left)
+        except FrazilError as error:
+            again = unfinished_demote(left).hint
+            error.hint = f"{error.hint}; {again}" if error.hint else again
+            raise
+
+    def _turn_all(self, left: dict[str, Any]) -> None:
         group = left["group"]
         for worker in self._host.roster.workers_in(left["mirrored"]):
             self._host.roster.remove_mirror(worker.mirror)
@@ -148,60 +168,6 @@ class Demoter:
             "claim": msgspec.to_builtins(source_claim(self._journal, group.name)),
         }
         self._journal.set_note(NOTE, json.dumps(note))
-
-    def _replica_name(self, workers: Sequence[MirrorWorker], volume: str) -> str:
-        """What the other side calls the volume: it will send it back under that name."""
-        return workers[0].record.replica_of(volume) if workers else volume
-
-    # Which generation both sides have.
-
-    def _common(self, group: Group, workers: Sequence[MirrorWorker]) -> dict[str, GenerationRecord]:
-        """The newest generation of each volume that another host has, and whose image is here.
-
-        A host that answers says itself what it has: its last commit may not be known here.
-        """
-        found: dict[str, GenerationRecord] = {}
-        for volume in group.volumes:
-            known = {made.uuid: made for made in self._journal.generations(volume.name)}
-            uuids = [self._newest_at(worker, volume) for worker in workers]
-            having = [known[uuid] for uuid in uuids if uuid in known]
-            newest = max(having, key=lambda made: made.number, default=None)
-            if newest is None:
-                raise NoCommonGeneration(
-                    f"no other host has a generation of {volume.name}",
-                    "remove the volume, and seed a replica with its device: only what differs "
-                    "is sent then (frazil replica seed)",
-                )
-            if newest not in volume.images():
-                raise NoCommonGeneration(
-                    f"generation {newest.number} of {volume.name}, the newest that another host "
-                    "has, is merged over here",
-                    "remove the volume, and seed a replica with its device: only what differs "
-                    "is sent then (frazil replica seed)",
-                )
-            found[volume.name] = newest
-        if len({made.uuid for made in found.values()}) > 1:
-            raise NoCommonGeneration(
-                f"the volumes of {group.name} are not at one generation at the other host",
-                "take them out of the group, and demote them one by one",
-            )
-        return found
-
-    def _newest_at(self, worker: MirrorWorker, volume: Volume) -> str:
-        record = worker.record
-        try:
-            with connect(record.peer, worker.context.config.tls, record.plaintext) as channel:
-                request = replica_pb2.DescribeRequest(volume=record.replica_of(volume.name))
-                try:
-                    reply = ReplicaStub(channel).Describe(request, timeout=ASK_SECONDS)
-                except grpc.RpcError as error:
-                    raise peer_error(error, record.peer) from error
-                return str(reply.newest.uuid)
-        except FrazilError as error:
-            self._host.context.events.add(
-                "warning", worker.mirror, error.name, f"what it has is taken as known here: {error}"
-            )
-            return self._journal.standing(worker.mirror, volume.name).committed_uuid
 
     def _above(self, volume: Volume, common: GenerationRecord) -> Diverged:
         above = tuple(layer for layer in volume.layers if layer.sequence > common.layer)

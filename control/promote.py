@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from control.authority.claims import PROMOTING as NOTE
 from control.authority.claims import replica_claim
@@ -38,8 +39,11 @@ from control.records import (
 from control.replica.handover import HandedOver
 from control.replica.records import ROLE_PROMOTED, CommittedRecord
 from control.replica.side import ReplicaSide
-from control.volume import Volume
-from dm_tables.errors import Exists, Precondition
+from control.replica.together import called, members_of, together
+from control.turning import Turning, begun, check_not_demoting, unfinished_promote
+from control.volume import Volume, room_of_layer
+from dm_tables.errors import Exists, FrazilError, Precondition
+from dm_tables.names import VOLUME_NAME_LIMIT
 from dm_tables.units import Bytes
 
 BACK = ".back"
@@ -59,96 +63,144 @@ class WayBack:
 class Promoter:
     """Makes sources of this host's replicas."""
 
-    def __init__(self, host: Host, replicas: ReplicaSide) -> None:
+    def __init__(self, host: Host, replicas: ReplicaSide, turning: Turning | None = None) -> None:
         self._host = host
         self._replicas = replicas
         self._journal = host.context.journal
+        self._turning = turning or Turning()
 
     def resume(self) -> None:
-        """Go on with what a crash cut short: every step can be repeated."""
-        note = self._journal.note(NOTE)
-        if note:
-            left = json.loads(note)
-            self._own(left["names"], left["group"], force=left.get("force", False))
-            self._take(left["names"], left["group"], WayBack(*left["back"]), lambda *_: None)
+        """Go on with what a crash or a failure cut short: every step can be repeated."""
+        left = self._left()
+        if left:
+            self._finish(left, force=left["force"], progress=lambda *_: None)
+
+    def _left(self) -> dict[str, Any]:
+        """What was begun and has not ended, of the replicas that are still there."""
+        left = begun(self._journal, NOTE)
+        if not left:
+            return {}
+        known = self._replicas.store.journal
+        names = [name for name in left["names"] if known.volume(name) is not None]
+        if not names:
+            self._journal.set_note(NOTE, "")
+            return {}
+        return {**left, "names": names, "force": left.get("force", False)}
 
     def members(self, name: str) -> tuple[list[str], str]:
         """The replica volumes that a name stands for, and their group; empty for one by itself.
 
         :raises ReplicaNotFound: neither a replica volume nor a group that was committed here.
+        :raises Precondition: a group that is not the only one of its name, or a part of one.
         """
         store = self._replicas.store
-        of_group = [
-            volume.name
-            for volume in store.journal.volumes()
-            if (newest := store.journal.newest(volume.name)) is not None and newest.group == name
-        ]
+        of_group = members_of(store, name)
         if of_group:
             return of_group, name
         volume = store.volume(name)
-        newest = store.journal.newest(volume.name)
-        group = newest.group if newest is not None else ""
-        if group:
-            others = store.journal.members(group, newest.generation.uuid) if newest else []
-            if len(others) > 1:
-                raise Precondition(
-                    f"{name} was committed together with {', '.join(set(others) - {name})}",
-                    f"promote all of them: frazil replica promote {group}",
-                )
-        return [name], ""
+        names = together(store, volume.name)
+        if len(names) == 1:
+            return names, ""
+        group = self.called(name)
+        if group != name:
+            raise Precondition(
+                f"{name} was committed together with {', '.join(set(names) - {name})}",
+                f"promote all of them: frazil replica promote {group}",
+            )
+        newest = store.journal.newest(name)
+        assert newest is not None
+        return names, self._free(newest.group)
+
+    def called(self, volume: str) -> str:
+        """By which name to promote a volume and those that go together with it."""
+        name = called(self._replicas.store, together(self._replicas.store, volume))
+        return name if name and self._is_free(name) else volume
+
+    def _free(self, group: str) -> str:
+        """The group's name, or one like it where another group or a volume has it here."""
+        short = group[: VOLUME_NAME_LIMIT - 3]
+        names = (group, *(f"{short}.{number}" for number in range(2, 100)))
+        return next(name for name in names if self._is_free(name))
+
+    def _is_free(self, name: str) -> bool:
+        return self._journal.volume(name) is None and self._journal.group(name) is None
 
     def promote(
         self, name: str, *, force: bool = False, back: WayBack | None = None, progress: Report
     ) -> list[Path]:
         """Make a source of a replica volume, or of all volumes of a group.
 
+        One that was begun and has not ended goes on where it stopped.
+
         :param force: end a copy that comes in at this moment, although its source is alive.
         :return: the heads.
         :raises GenerationNotFound: nothing is committed. :raises ReplicaHeld: it is mounted.
         :raises ReplicaBusy: its source is sending. :raises Exists: a volume has the name.
+        :raises PoolFull: there is no room for what is written from now on.
         :raises OwnedElsewhere, NotTheStamped, AuthorityUnavailable: without ``force``, where there
             is an authority.
+        :raises Precondition, Unavailable: another change of roles is under way, or has not ended.
         """
-        names, group = self.check(name, force=force)
-        back = back or WayBack()
-        self._write_note(names, group, back, force=force)
+        with self._turning.alone(f"the promote of {name}"):
+            left = self._left()
+            if left and name not in (left["group"], *left["names"]):
+                raise unfinished_promote(left)
+            if not left:
+                names, group = self.check(name, force=force)
+                left = self._write_note(names, group, back or WayBack(), force=force)
+            try:
+                return self._finish(left, force=force or left["force"], progress=progress)
+            except BaseException:
+                if not any(self._is_promoted(member) for member in left["names"]):
+                    self._journal.set_note(NOTE, "")
+                raise
+
+    def _finish(self, left: dict[str, Any], *, force: bool, progress: Report) -> list[Path]:
+        """Do what is written down, from its begin: every step can be repeated."""
+        names, group = left["names"], left["group"]
+        self._own(names, group, force=force)
+        for member in names:
+            self._replicas.hand_over(member, end_copy=force)
         try:
-            self._own(names, group, force=force)
-            for member in names:
-                self._replicas.hand_over(member, end_copy=force)
-        except BaseException:
-            if not any(self._is_promoted(member) for member in names):
-                self._journal.set_note(NOTE, "")
+            return self._take(names, group, WayBack(*left["back"]), progress)
+        except FrazilError as error:
+            again = f"frazil replica promote {group or names[0]} goes on where it stopped"
+            error.hint = f"{error.hint}; then {again}" if error.hint else again
             raise
-        return self._take(names, group, back, progress)
 
     def check(self, name: str, *, force: bool) -> tuple[list[str], str]:
         """See that :meth:`promote` would do it; nothing is changed. :return: the members."""
+        self._host.context.dmsetup.version()
+        self._check_free(name)
         names, group = self.members(name)
-        self._check(names, group)
+        for member in names:
+            self._check_free(member)
+        check_not_demoting(self._journal, names)
         for member in names:
             self._replicas.check_promotable(member, end_copy=force)
+        self._check_room(names)
         return names, group
 
-    def _check(self, names: Sequence[str], group: str) -> None:
-        self._host.context.dmsetup.version()
-        for name in (*names, *([group] if group else [])):
-            if self._journal.volume(name) is not None or self._journal.group(name) is not None:
-                raise Exists(
-                    f"there is already a volume or group {name} on this host",
-                    "remove it first, or demote it",
-                )
-        store = self._replicas.store
-        newest = {
-            name: found.generation.uuid if (found := store.journal.newest(name)) else ""
-            for name in names
-        }
-        if len(set(newest.values())) > 1:
-            raise Precondition(
-                f"the volumes of {group} are not at one generation", "see frazil replica list"
+    def _check_free(self, name: str) -> None:
+        if not self._is_free(name):
+            raise Exists(
+                f"there is already a volume or group {name} on this host",
+                "remove it first, or demote it; another group of that name is promoted by the "
+                "name of one of its volumes",
             )
 
-    def _write_note(self, names: Sequence[str], group: str, back: WayBack, *, force: bool) -> None:
+    def _check_room(self, names: Sequence[str]) -> None:
+        """:raises PoolFull: there is no room for the live layers."""
+        context = self._host.context
+        free = context.pool.free()
+        for name in names:
+            volume = self._replicas.store.volume(name)
+            size = room_of_layer(context, volume.volume_uuid, volume.size, DEFAULT_CHUNK, free)
+            free = Bytes(free - size)
+
+    def _write_note(
+        self, names: Sequence[str], group: str, back: WayBack, *, force: bool
+    ) -> dict[str, Any]:
         note = {
             "names": names,
             "group": group,
@@ -157,6 +209,7 @@ class Promoter:
             "force": force,
         }
         self._journal.set_note(NOTE, json.dumps(note))
+        return note
 
     def _own(self, names: Sequence[str], group: str, *, force: bool) -> None:
         claim = replica_claim(self._replicas.store, names, group)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,7 @@ from control.promote import Promoter, WayBack
 from control.records import MirrorRecord, MirrorState, Origin
 from control.replica.access import LOOPBACK, AllowRule, is_allowed
 from control.replica.side import ReplicaSide
+from control.turning import Turning
 from control.wire.channel import connect, stays_here
 from control.wire.peers import peer_error
 from dm_tables.errors import FrazilError, Kind, Precondition
@@ -43,9 +43,9 @@ class Roles:
 
     def __init__(self, host: Host, replicas: ReplicaSide) -> None:
         self._host = host
-        self.promoter = Promoter(host, replicas)
-        self.demoter = Demoter(host, replicas)
-        self._turning = threading.Lock()
+        self._turning = Turning()
+        self.promoter = Promoter(host, replicas, self._turning)
+        self.demoter = Demoter(host, replicas, self._turning)
 
     def resume(self) -> None:
         """Go on with what a crash cut short; what cannot be now is told, and tried at the next."""
@@ -57,8 +57,9 @@ class Roles:
 
     def take_over(self, request: replica_pb2.TakeOverRequest) -> list[str]:
         """The other side's half of :meth:`switch`. :raises: as :meth:`Promoter.promote`."""
-        with self._turning:
-            name = request.group or request.volumes[0]
+        volume = request.volumes[0]
+        with self._turning.alone(f"taking over {request.group or volume}"):
+            name = self.promoter.called(volume)
             back = WayBack(request.reverse_peer, request.plaintext)
             if request.dry_run:
                 self.promoter.check(name, force=False)
@@ -69,8 +70,7 @@ class Roles:
 
     def take_over_unasked(self, name: str) -> None:
         """Promote because the owner's lease ended. :raises: as :meth:`Promoter.promote`."""
-        with self._turning:
-            self.promoter.promote(name, progress=lambda *_: None)
+        self.promoter.promote(name, progress=lambda *_: None)
 
     def switch(self, mirror: str, reverse_peer: str, say: Say, *, identity: str = "") -> list[str]:
         """Bring the last writes over, demote here, promote there.
@@ -99,12 +99,13 @@ class Roles:
         group = self._host.roster.conductor(record.group_name).group
         volumes = [record.replica_of(volume.name) for volume in worker.group.volumes]
         identity = identity or _derived(record, volumes, self._host.context.config.replica.allow)
-        with self._turning:
-            for volume in group.volumes:
-                volume.check_idle()
-            self._host.context.authority.check()
-            say("the last cycle")
-            self._sync(worker)
+        for volume in group.volumes:
+            volume.check_idle()
+        self._host.context.authority.check()
+        say("the last cycle")
+        # Before the turn: it may take long, and keep nobody from promoting something else.
+        self._sync(worker)
+        with self._turning.alone(f"the switch of {mirror}"):
             standing = worker.committed
             assert standing is not None
             request = replica_pb2.TakeOverRequest(
@@ -117,7 +118,7 @@ class Roles:
             )
             self._ask(record, request)
             say("this side becomes the replica")
-            self.demoter.demote(worker.group.name, identity, force=False)
+            self.demoter.demote(worker.group.name, identity, force=False, mirror=mirror)
             say("the other side becomes the source")
             request.dry_run = False
             return self._ask(record, request)

@@ -12,6 +12,7 @@ from pathlib import Path
 from control import cycle, fence
 from control.blocks import BlockSet
 from control.chunk_size import CYCLES, Choice, choose
+from control.context import Context
 from control.forecast import expected_room
 from control.frozen import FrozenVolume
 from control.limiter import RateLimiter
@@ -224,15 +225,7 @@ class Volume(Stacked):
         """Make a layer's auxiliary volume, blank, in the place of what a crash may have left."""
         pool = self.context.pool
         check_present(self.context.journal, pool)
-        cycles = self.context.history.cycles(self.uuid, LOOK_BACK)
-        size = initial_size(
-            self.record.size,
-            layer.chunk,
-            pool.free(),
-            self.context.config.pool,
-            granularity=pool.granularity,
-            expected=expected_room(cycles, layer.chunk),
-        )
+        size = room_of_layer(self.context, self.uuid, self.record.size, layer.chunk, pool.free())
         self._delete_object(layer)
         created = pool.create(layer.object_name, size)
         blank(created.path, layer.chunk)
@@ -461,6 +454,22 @@ class Volume(Stacked):
         """Give the room of layers back that no stack has any more."""
         for layer in layers:
             self._delete_object(layer)
+
+
+def room_of_layer(context: Context, uuid: str, size: Bytes, chunk: Bytes, free: Bytes) -> Bytes:
+    """The size of the next auxiliary volume of a volume of ``size`` bytes, in bytes.
+
+    :param free: in the pool. :raises PoolFull: it is not enough.
+    """
+    cycles = context.history.cycles(uuid, LOOK_BACK)
+    return initial_size(
+        size,
+        chunk,
+        free,
+        context.config.pool,
+        granularity=context.pool.granularity,
+        expected=expected_room(cycles, chunk),
+    )
 
 
 def _was_activated(store: Path) -> bool:

@@ -11,6 +11,7 @@ from control.authority.ownership import Claim, Stamp, digest_of
 from control.journal import Journal
 from control.replica.records import ROLE_REPLICA
 from control.replica.store import ReplicaStore
+from control.replica.together import called, together
 
 PROMOTING = "promoting"
 """The note of a promote under way: its volumes are one claim before they are a group."""
@@ -92,8 +93,7 @@ def replica_groups(store: ReplicaStore) -> list[Claim]:
         newest = store.journal.newest(volume.name)
         if volume.role != ROLE_REPLICA or newest is None:
             continue
-        names = store.journal.members(newest.group, newest.generation.uuid)
-        names = names if newest.group and len(names) > 1 else [volume.name]
-        claim = replica_claim(store, names, newest.group if len(names) > 1 else "")
+        names = together(store, volume.name)
+        claim = replica_claim(store, names, called(store, names))
         claims.setdefault(claim.key, claim)
     return list(claims.values())

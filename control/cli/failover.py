@@ -124,18 +124,18 @@ def demote(session: Session, name: str, identity: str, force: bool) -> None:
     has. If there is such, --force is needed. It is kept as a recovery point, to be mounted with
     'frazil replica mount'. The head goes away: stop what uses it first. No data is copied.
     """
-    for line in _outlook(session, name, force=force):
+    for line in _outlook(session, name, identity, force=force):
         say(line)
     _demote(session, name, identity, force=force)
 
 
-def _outlook(session: Session, name: str, *, force: bool) -> list[str]:
+def _outlook(session: Session, name: str, identity: str, *, force: bool) -> list[str]:
     api = session.api
     groups = api.ask("ListGroups", pb.ListGroupsRequest(), pb.ListGroupsReply).groups
     volumes = api.ask("ListVolumes", pb.ListVolumesRequest(), pb.ListVolumesReply).volumes
     mirrors = api.ask("ListMirrors", pb.ListMirrorsRequest(), pb.ListMirrorsReply).mirrors
     chosen = roles.volumes_of(name, volumes, groups)
-    return [roles.lost(one, roles.ahead(one, mirrors), force=force) for one in chosen]
+    return [roles.lost(one, roles.ahead(one, mirrors, identity), force=force) for one in chosen]
 
 
 def _demote(session: Session, name: str, identity: str, *, force: bool) -> None:

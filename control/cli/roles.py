@@ -14,10 +14,12 @@ HEAD = "/dev/mapper/frazil-"
 
 
 def replicas_of(name: str, replicas: Iterable[rpb.ReplicaVolume]) -> list[rpb.ReplicaVolume]:
-    """The replica ``name``, or all of the group ``name``."""
+    """The replica ``name``, or all of the group ``name`` without those that left it."""
     every = list(replicas)
     named = [one for one in every if one.name == name]
-    return named or [one for one in every if one.group == name]
+    found = [one for one in every if one.group == name]
+    newest = max((one.newest.number for one in found), default=0)
+    return named or [one for one in found if one.newest.number == newest]
 
 
 def from_where(one: rpb.ReplicaVolume) -> str:
@@ -59,8 +61,14 @@ class Ahead:
     changed: int
 
 
-def ahead(volume: pb.Volume, mirrors: Iterable[pb.Mirror]) -> Ahead:
-    """How far ``volume`` is beyond the newest generation that one of its mirrors has brought."""
+def ahead(volume: pb.Volume, mirrors: Iterable[pb.Mirror], identity: str = "") -> Ahead:
+    """How far ``volume`` is beyond the newest generation that one of its mirrors has brought.
+
+    :param identity: a host's name; where a mirror leads there by that name it alone counts.
+    """
+    every = list(mirrors)
+    leading = [one for one in every if identity and one.peer.rpartition(":")[0] == identity]
+    mirrors = [one for one in leading if _brought(volume.name, one).number] or every
     brought = [_brought(volume.name, mirror) for mirror in mirrors]
     newest = max(brought, key=lambda generation: generation.number, default=rpb.Generation())
     above = [

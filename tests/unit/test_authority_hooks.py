@@ -53,7 +53,9 @@ def committed(number: int, group: str = "db") -> Any:
 def store_of(**histories: list[Any]) -> Any:
     """A replica's store with these volumes, each committed as listed, newest first."""
     volumes = {
-        name: SimpleNamespace(name=name, volume_uuid=f"uuid-{name}", role="replica")
+        name: SimpleNamespace(
+            name=name, volume_uuid=f"uuid-{name}", role="replica", identity="loopback"
+        )
         for name in histories
     }
 
