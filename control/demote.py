@@ -1,9 +1,9 @@
 """Demote: a source becomes a replica, so that another host's writes can come back to it.
 
-The head goes; the layers up to the newest generation that another host has become the replica's,
-over the volume's own spans. What lies above that generation no other host has: it is kept as a
-recovery point, and the volume builds on the common generation. So nothing is copied to go back but
-what the other side changed.
+The head goes; the layers up to the newest generation that the host has which will write it become
+the replica's, over the volume's own spans. What lies above that generation that host lacks: it is
+kept as a recovery point, and the volume builds on the common generation. So nothing is copied to go
+back but what the other side changed.
 """
 
 from __future__ import annotations

@@ -170,6 +170,9 @@ class Promoter:
 
     def check(self, name: str, *, force: bool) -> tuple[list[str], str]:
         """See that :meth:`promote` would do it; nothing is changed. :return: the members."""
+        left = self._left()
+        if left:
+            raise unfinished_promote(left)
         self._host.context.dmsetup.version()
         self._check_free(name)
         names, group = self.members(name)

@@ -88,6 +88,10 @@ def promote(session: Session, name: str, force: bool) -> None:
     While a copy is being received it is refused without --force, for then the source lives: use
     'frazil mirror switch' on its host. Between two cycles nothing tells that it does, so see first
     that it does not write any more. If both are written, they have to be resolved later.
+
+    Volumes that left the group are not promoted with it. Where two hosts have groups of that name
+    here, give the name of a volume of the one that is meant. What failed half-way goes on where it
+    stopped when the same command is given again.
     """
     reply = session.api.ask("ListReplicas", pb.ListReplicasRequest(), pb.ListReplicasReply)
     chosen = roles.replicas_of(name, reply.replicas)
@@ -123,6 +127,9 @@ def demote(session: Session, name: str, identity: str, force: bool) -> None:
     Says first what would be discarded: everything above the newest generation that another host
     has. If there is such, --force is needed. It is kept as a recovery point, to be mounted with
     'frazil replica mount'. The head goes away: stop what uses it first. No data is copied.
+
+    With several mirrors, the host that is called WHO decides by which generation it has. What
+    failed half-way goes on where it stopped when the same command is given again.
     """
     for line in _outlook(session, name, identity, force=force):
         say(line)

@@ -122,7 +122,7 @@ def test_a_mirror_whose_host_is_gone_does_not_decide(fan: FanOut) -> None:
 
 
 def test_what_the_other_one_has_is_not_given_up_unsaid(fan: FanOut) -> None:
-    with pytest.raises(Precondition, match="since generation 1, and .* does not have them"):
+    with pytest.raises(Precondition, match=r"since generation 1, and .* does not have them"):
         fan.demote("far", force=False)
     assert fan.here.leads
     fan.demote("far")

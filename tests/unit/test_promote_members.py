@@ -131,5 +131,5 @@ def test_a_group_of_this_host_has_the_name_already(sites: Sites) -> None:
     with pytest.raises(Exists, match="one of its volumes"):
         promote(sites, GROUP)
     promote(sites, "a")
-    grouped = {name: f"{GROUP}.2" for name in NAMES}
+    grouped = dict.fromkeys(NAMES, f"{GROUP}.2")
     assert sources(sites) == {"own": GROUP, **grouped}
