@@ -90,19 +90,20 @@ class Demoter:
         check_not_promoting(self._journal, [volume.name for volume in group.volumes])
         for volume in group.volumes:
             volume.check_idle()
-        workers = [
-            worker
-            for worker in self._host.roster.workers_in(group.name)
-            if mirror in ("", worker.mirror)
-        ]
+        every = self._host.roster.workers_in(group.name)
+        leading = [worker for worker in every if mirror in ("", worker.mirror)]
         with ExitStack() as stack:
-            # What both sides have must not be merged over from here on.
+            # What both sides have must not become more, nor be merged over, from here on.
+            for worker in every:
+                stack.enter_context(worker.quiet())
             for volume in group.volumes:
                 stack.enter_context(volume.merging)
-            common, worker = common_generations(group, workers, identity)
+            common, worker = common_generations(group, leading, identity)
             for volume in group.volumes:
                 volume.check_idle()
             self._decide(group, worker, common, identity, force=force)
+            for worker in every:
+                worker.stop()
         return begun(self._journal, NOTE)
 
     def _decide(

@@ -6,6 +6,7 @@ import dataclasses
 import random
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from control import common
 from control.common import NoCommonGeneration
+from control.group import Group
 from control.mirror import MirrorWorker
 from control.promote import WayBack
 from control.records import GroupRecord, MirrorRecord, MirrorState, Policy
 from control.switch import Roles
-from dm_tables.errors import Precondition
+from dm_tables.errors import FrazilError, Precondition
 from tests.replica_tools import MEMORY
 from tests.soft.host import soft_kernel
 from tests.soft.mapper import Loops
@@ -186,6 +189,30 @@ def test_a_switch_is_with_the_host_of_its_mirror(
     other.soft.host.roster.conductor(GROUP).freeze()
     assert other.soft.step(f"{GROUP}.back") is None
     assert fan.newest("here") == {other.soft.journal.generations(f"{mirror}-a")[0].number}
+
+
+def test_nothing_more_is_committed_once_the_host_was_asked(
+    fan: FanOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def copy() -> None:
+        with suppress(FrazilError):
+            fan.here.soft.step("far")
+
+    def asked(worker: MirrorWorker, group: Group) -> common.There:
+        found = ask(worker, group)
+        if worker.mirror == "far":
+            threads.append(threading.Thread(target=copy))
+            threads[0].start()
+            threads[0].join(2)
+        return found
+
+    ask = common.ask
+    monkeypatch.setattr(common, "ask", asked)
+    fan.demote("far")
+    threads[0].join()
+    assert fan.newest("here") == fan.newest("far") == {1}
 
 
 def test_a_member_that_is_behind_is_no_common_generation(fan: FanOut) -> None:
