@@ -194,7 +194,7 @@ def test_a_switch_is_with_the_host_of_its_mirror(
 def test_nothing_more_is_committed_once_the_host_was_asked(
     fan: FanOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads = []
+    threads: list[threading.Thread] = []
 
     def copy() -> None:
         with suppress(FrazilError):

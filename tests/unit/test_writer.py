@@ -297,7 +297,7 @@ def test_who_writes_it_after_a_switch(sites: Sites, peer: str, identity: str, wh
     ):
         switch(sites, peer, identity=identity)
     assert ask.call_count == 2
-    demote.assert_called_once_with(GROUP, who, force=False)
+    demote.assert_called_once_with(GROUP, who, force=False, mirror="there")
 
 
 def test_within_the_host_it_is_loopback(sites: Sites) -> None:
