@@ -170,7 +170,7 @@ def test_what_a_person_overrode_goes_with_the_volume(sites: Sites) -> None:
 def test_a_replica_that_another_host_writes_was_taken_over(sites: Sites) -> None:
     sites.fail_over()
     with mirrored_on(sites):
-        sites.leader.roles.demoter.demote(GROUP, "third", force=False)
+        sites.leader.roles.demoter.demote(GROUP, "third", force=False, mirror="on")
     there, refused = comes_back(sites)
     assert not there
     assert isinstance(refused, Fenced)
@@ -185,7 +185,7 @@ def test_a_running_mirror_hears_of_it(sites: Sites) -> None:
     set_fencing(sites, OFF)
     sites.fail_over()
     with mirrored_on(sites):
-        sites.leader.roles.demoter.demote(GROUP, "third", force=False)
+        sites.leader.roles.demoter.demote(GROUP, "third", force=False, mirror="on")
     assert comes_back(sites)[0]
     (mirror,) = sites.other.mirrors
     sites.other.soft.host.roster.worker(mirror)._asked_there = True
@@ -215,7 +215,7 @@ def test_another_name_for_this_host_is_no_takeover(sites: Sites) -> None:
 def test_another_volume_of_the_name_is_no_takeover(sites: Sites) -> None:
     sites.fail_over()
     with mirrored_on(sites):
-        sites.leader.roles.demoter.demote(GROUP, "third", force=False)
+        sites.leader.roles.demoter.demote(GROUP, "third", force=False, mirror="on")
     rewritten(sites.leader, volume_uuid=str(uuid.uuid4()))
     assert comes_back(sites)[0]
 
