@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from control.demote import NoCommonGeneration
+from control.common import NoCommonGeneration
 from control.records import MirrorRecord, MirrorState
 from control.replica import diverged
 from control.replica.database import Database
