@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from control.context import Context
 from control.cycle import NEVER, freeze_in
@@ -39,6 +40,17 @@ class Conductor(threading.Thread):
         """Something changed: look again."""
         self._attempts = 0
         self._wanted.set()
+
+    @contextmanager
+    def between_cycles(self, *, quiet: bool) -> Iterator[None]:
+        """Nothing of the group is frozen, nor with ``quiet`` copied, as long as the context lasts.
+
+        Not for who holds a lock that a worker takes when it has committed, as the roster's.
+        """
+        with self.group.freezes, ExitStack() as stack:
+            for worker in self._workers() if quiet else ():
+                stack.enter_context(worker.quiet())
+            yield
 
     def stop(self) -> None:
         """End the thread; a freeze under way ends first."""

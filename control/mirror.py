@@ -403,16 +403,21 @@ class MirrorWorker(threading.Thread):
         if self.joining(volume.name):
             return
 
+        def wanted() -> bool:
+            members = [member.name for member in self.group.volumes]
+            images = [image.uuid for image in volume.images()]
+            return volume.name in members and generation.uuid in images
+
         def ended(error: FrazilError | None) -> None:
             if error is None:
                 told = f"{volume.name} is part of the group from the next generation on"
                 self.context.events.add("info", self.mirror, "joined", told)
-            elif not self._cancel.is_set():
+            elif wanted() and not self._cancel.is_set():
                 self.report(error)
             self._committed()
 
         copy = self._copy_of(record, [(volume, generation)])
-        joiner = Joiner(copy, volume.name, self._joining, ended)
+        joiner = Joiner(copy, volume.name, self._joining, wanted, ended)
         self._joiners.append(joiner)
         joiner.start()
 

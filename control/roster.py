@@ -179,10 +179,12 @@ class Roster:
     ) -> Conductor:
         """Change a group's settings and members, between two cycles.
 
+        Who leaves is not being copied any more: its standings go.
+
         :raises Usage, Precondition: as :meth:`create_group`; nothing was changed.
         """
         conductor = self.conductor(record.name)
-        with self._lock, conductor.group.freezes:
+        with conductor.between_cycles(quiet=bool(remove)), self._lock:
             check_settings(record)
             members = self.context.journal.members(record.name)
             for name in remove:

@@ -12,8 +12,9 @@ from control.context import Context
 from control.copying import Copier, CopyProgress, CopyResult
 from control.limiter import RateLimiter
 from control.mirrored import Frozen, MirroredVolume
-from control.records import CycleKind, GenerationRecord, MirrorRecord, StandingRecord
+from control.records import CycleKind, GenerationRecord, MirrorRecord, Origin, StandingRecord
 from control.wire.channel import connect
+from control.wire.errors import SendStopped
 from control.wire.send import commit
 from dm_tables.errors import FrazilError
 from proto.frazil.v1.replica_pb2_grpc import ReplicaStub
@@ -125,11 +126,16 @@ class InstantCopy:
             commit(ReplicaStub(channel), mirror.group_name, names, peer=mirror.peer)
 
     def _write_down(self) -> None:
-        """The replica has the generations: they are the base of the next deltas."""
+        """The replica has the generations: they are the base of the next deltas.
+
+        Not of a volume that has left its group: its layers are merged, and nothing is remembered.
+        """
         journal = self._context.journal
         with journal.transaction():
             for copier in self._copiers:
                 frozen, made = copier.frozen, copier.frozen.generation
+                if not self._belongs(frozen):
+                    continue
                 journal.save_standing(
                     StandingRecord(
                         self._mirror.name,
@@ -142,6 +148,10 @@ class InstantCopy:
                     )
                 )
 
+    def _belongs(self, frozen: Frozen) -> bool:
+        own = self._mirror.origin is Origin.GROUP
+        return not own or self._context.journal.group_of(frozen.volume) == self._mirror.group_name
+
 
 class Joiner(threading.Thread):
     """The first copy of a volume that joined a mirrored group: the others' cycles go on.
@@ -149,6 +159,7 @@ class Joiner(threading.Thread):
     It is committed at the replica by itself; with the next instant it is part of the group there.
 
     :param copying: held while it works.
+    :param wanted: whether it is still to be copied, by the time that ``copying`` was had.
     :param ended: called at the end, with what went wrong if something did.
     """
 
@@ -157,18 +168,22 @@ class Joiner(threading.Thread):
         copy: InstantCopy,
         name: str,
         copying: threading.Lock,
+        wanted: Callable[[], bool],
         ended: Callable[[FrazilError | None], None],
     ) -> None:
         super().__init__(name=f"join {name}", daemon=True)
         self.volume = name
         self.copy = copy
         self._copying = copying
+        self._wanted = wanted
         self._ended = ended
 
     def run(self) -> None:
         """Copy once."""
         with self._copying:
             try:
+                if not self._wanted():
+                    raise SendStopped(f"{self.volume} is not to be copied any more")
                 with self.copy:
                     self.copy.run()
             except FrazilError as error:

@@ -267,7 +267,8 @@ def add(session: Session, name: str, volumes: tuple[str, ...]) -> None:
 def leave(session: Session, name: str, volumes: tuple[str, ...]) -> None:
     """Let each VOLUME leave the group NAME, between two cycles.
 
-    It goes on by itself. Its replicas keep the newest generation that they have of it.
+    It goes on by itself. Its replicas keep the newest generation that they have of it. Copies that
+    run are stopped, and those of the others go on where they were.
     """
     request = pb.UpdateGroupRequest(name=name, remove=volumes)
     _show_members(session, session.api.ask("UpdateGroup", request, pb.Group))
