@@ -98,16 +98,22 @@ class NothingToGrow(Precondition):
     """The volume has all there is already."""
 
 
-def grown(spans: tuple[Span, ...], wanted: Sequence[tuple[str, int, int]]) -> tuple[Span, ...]:
+def grown(
+    spans: tuple[Span, ...], wanted: Sequence[tuple[str, int, int]], *, growing: bool = False
+) -> tuple[Span, ...]:
     """A volume's spans with more behind them; with none wanted, the last one to its end.
 
     :param wanted: (path, offset, length) in bytes; a length of 0 goes to the end.
+    :param growing: the head has not followed yet: what was asked for may be asked for again.
     :raises NothingToGrow: the last span ends where its device or file does.
     """
     if wanted:
-        return (*spans, *(resolve(*one) for one in wanted))
+        more = tuple(resolve(*one) for one in wanted)
+        return spans if growing and spans[-len(more) :] == more else (*spans, *more)
     last = spans[-1]
     longer = resolve(str(last.path), last.offset, 0)
+    if longer.length <= last.length and growing:
+        return spans
     if longer.length <= last.length:
         raise NothingToGrow(
             f"{last.path} has no more than the volume uses",

@@ -158,6 +158,10 @@ class FrozenReplica:
         known = next((one.uuid for one in self._history if one.number == number), "")
         return known == standing.committed_uuid or number < self._history[-1].number
 
+    def grown(self, size: Bytes) -> BlockSet:
+        """Nothing: what a volume grew by came in a layer."""
+        return BlockSet()
+
     def known(self) -> Sequence[GenerationRecord]:
         """The newest generations that were committed here."""
         return self._history

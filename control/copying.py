@@ -18,7 +18,13 @@ from control.context import Context
 from control.limiter import RateLimiter
 from control.mirrored import Frozen, Readable
 from control.needed import changed_blocks, fitting_chunk, needed_blocks
-from control.records import CycleKind, GenerationRecord, LayerRecord, MirrorRecord
+from control.records import (
+    CycleKind,
+    GenerationRecord,
+    LayerRecord,
+    MirrorRecord,
+    StandingRecord,
+)
 from control.replica.records import ROLE_SEED
 from control.seeding import There, differing_blocks
 from control.wire.batches import Checkpoint
@@ -89,7 +95,7 @@ class Copier:
         self.staged = staged
         self.progress = CopyProgress()
         self._compared: tuple[There, Bytes] | None = None
-        self.standing = context.journal.standing(mirror.name, frozen.volume)
+        self.standing = self._up_to_here(context.journal.standing(mirror.name, frozen.volume))
         self.plan = self._planned()
 
     def run(self, note: Callable[[], None] = lambda: None) -> CopyResult:
@@ -140,6 +146,12 @@ class Copier:
             follows=frozen.follows(self.standing),
         )
 
+    def _up_to_here(self, standing: StandingRecord) -> StandingRecord:
+        """What a replica lacks of the generation: the volume may have grown since."""
+        lacking = BlockSet(standing.lacking)
+        lacking.cut(self.frozen.size)
+        return dataclasses.replace(standing, lacking=lacking.serialise())
+
     def _adopt_standing(self, stub: ReplicaStub) -> None:
         """Plan from where the replica stands: a commit whose answer was lost still counts."""
         try:
@@ -156,7 +168,9 @@ class Copier:
         with self.frozen.standing_on() as bottom:
             layer = _shown_below(ahead, known, bottom)
             if self._is_ahead(ahead, layer):
-                self.standing = self.context.journal.change_standing(
+                lacking = self.frozen.grown(Bytes(there.size_bytes))
+                lacking.update(BlockSet(self.standing.lacking))
+                adopted = self.context.journal.change_standing(
                     self.mirror.name,
                     self.frozen.volume,
                     committed_uuid=ahead.uuid,
@@ -164,7 +178,9 @@ class Copier:
                     committed_layer=ahead.layer if layer is None else layer,
                     committed_frozen_at=ahead.frozen_at,
                     base=self.frozen.base,
+                    lacking=lacking.serialise(),
                 )
+                self.standing = self._up_to_here(adopted)
                 self.plan = self._planned()
                 return
         # Of the same history, and what came since is merged here: it is found all the same.

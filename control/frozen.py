@@ -26,7 +26,7 @@ class FrozenVolume:
         record = volume.record
         self.volume = volume.name
         self.uuid = volume.uuid
-        self.size = record.size
+        self.size = volume.size_at(generation)
         self.chunk = record.chunk or Bytes(DEFAULT_CHUNK)
         self.generation = generation
         self.layers = [one for one in volume.layers if one.sequence <= generation.layer]
@@ -35,6 +35,12 @@ class FrozenVolume:
     def follows(self, standing: StandingRecord) -> bool:
         """What is merged before its time is remembered, so that nothing is missing."""
         return True
+
+    def grown(self, size: Bytes) -> BlockSet:
+        """What lies behind so many bytes by now; see :meth:`control.volume.Volume.grow`."""
+        blocks = BlockSet()
+        blocks.add(size, self._of.record.size - size)
+        return blocks
 
     def known(self) -> Sequence[GenerationRecord]:
         """The volume's generations."""
@@ -63,8 +69,11 @@ class FrozenVolume:
                 yield image
 
     def base_extents(self) -> Iterator[Extent]:
-        """What the spans may hold other than zeroes."""
-        return data_extents(self._of.stack.spans)
+        """What the spans may hold other than zeroes, up to the image's end."""
+        for extent in data_extents(self._of.stack.spans):
+            if extent.address < self.size:
+                length = min(extent.length, self.size - extent.address)
+                yield Extent(extent.address, Bytes(length))
 
     def reader(self, layer: LayerRecord) -> StoreReader:
         """The exception store of a layer."""

@@ -15,6 +15,7 @@ from bpf.client import TracerClient, start_tracer
 from control.adopt import Occupied, check_adoptable, check_name_free, checked_chunk, grown, resolve
 from control.authority.choose import open_authority
 from control.bypass import check_not_bypassed
+from control.conductor import Conductor
 from control.config import Config
 from control.context import Context
 from control.events import Events
@@ -288,20 +289,22 @@ class Host:
     ) -> VolumeRecord:
         """Make a volume larger between two cycles, with its head in use; then freeze it.
 
+        Where the freeze fails the head stays as long as it was, and the same call finishes it.
+
         :param wanted: spans to append; none: the last one goes to the end of its device or file.
         :raises FrazilError: see :mod:`control.adopt`; nothing was changed.
         """
         volume = self.volume(name)
         conductor = self.roster.conductor_of(name)
-        with conductor.group.freezes:
+        with conductor.between_cycles(quiet=not dry_run):
             record = volume.record
-            spans = grown(record.spans, wanted)
+            spans = grown(record.spans, wanted, growing=volume.growing)
             others = [one for one in self.context.journal.volumes() if one.name != name]
             check_adoptable(spans, [*others, *self.occupied()], growing=record)
             if not dry_run:
                 volume.grow(spans)
-                conductor.freeze()
-                told = f"from {record.size} to {size_of(spans)} bytes"
+                _freeze_grown(conductor, name)
+                told = f"the head has {size_of(spans)} bytes now"
                 self.context.events.add("info", name, "grown", told)
         conductor.wake()
         return dataclasses.replace(record, spans=spans, size=size_of(spans))
@@ -324,3 +327,13 @@ class Host:
         volume.remove(progress)
         self.forget_volume(volume)
         self.context.events.add("info", name, "removed", "the bare device holds the head's content")
+
+
+def _freeze_grown(conductor: Conductor, name: str) -> None:
+    """:raises FrazilError: of the freeze; it says how to go on."""
+    try:
+        conductor.freeze()
+    except FrazilError as error:
+        again = f"the head of {name} grows with its next freeze: frazil volume grow {name}"
+        error.hint = f"{error.hint}; {again}" if error.hint else again
+        raise

@@ -88,7 +88,7 @@ class Frozen(Protocol):
 
     @property
     def size(self) -> Bytes:
-        """The volume's."""
+        """The volume's at that instant."""
 
     @property
     def chunk(self) -> Bytes:
@@ -108,6 +108,9 @@ class Frozen(Protocol):
 
     def follows(self, standing: StandingRecord) -> bool:
         """Whether layers and what ``standing`` lacks are all that came since it."""
+
+    def grown(self, size: Bytes) -> BlockSet:
+        """What no layer has of all that a replica of so many bytes lacks: the volume grew by it."""
 
     def known(self) -> Sequence[GenerationRecord]:
         """The volume's generations, also those without an image."""

@@ -129,6 +129,7 @@ class InstantCopy:
         """The replica has the generations: they are the base of the next deltas.
 
         Not of a volume that has left its group: its layers are merged, and nothing is remembered.
+        What one has grown by since, its replica lacks.
         """
         journal = self._context.journal
         with journal.transaction():
@@ -145,6 +146,7 @@ class InstantCopy:
                         made.layer,
                         made.frozen_at or 0.0,
                         base=frozen.base,
+                        lacking=frozen.grown(frozen.size).serialise(),
                     )
                 )
 

@@ -31,6 +31,12 @@ def size_of(spans: tuple[Span, ...]) -> Bytes:
     return Bytes(sum(span.length for span in spans))
 
 
+def first_of(spans: tuple[Span, ...], size: Bytes) -> tuple[Span, ...]:
+    """The spans of the volume's first ``size`` bytes, all of them before it grew."""
+    pieces = locate(spans, Bytes(0), size)
+    return tuple(Span(piece.span.path, piece.at, piece.length) for piece in pieces)
+
+
 def locate(spans: tuple[Span, ...], address: Bytes, length: Bytes) -> list[Piece]:
     """The pieces of ``spans`` that hold the volume's bytes from ``address`` on.
 

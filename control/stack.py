@@ -88,9 +88,9 @@ class StackDevices:
             start += length
         return Table(tuple(segments))
 
-    def linear_over(self, device: Device) -> Table:
-        """A linear over the whole of another device of the stack."""
-        return Table.single(self.length, Linear(device.devno, Sectors(0)))
+    def linear_over(self, device: Device, length: Sectors = Sectors(0)) -> Table:
+        """A linear over another device of the stack; a length of 0: over the whole of it."""
+        return Table.single(length or self.length, Linear(device.devno, Sectors(0)))
 
     def snapshot_table(self, layer: StackLayer, below: int) -> Table:
         """Layer device ``layer.sequence``: persistent, with overflow, so that reads go on.
@@ -166,16 +166,19 @@ class StackDevices:
                 if scrub:
                     scrub_store(self.pool.open(layer.object_name).path)
                 self.push(layer, below)
-            elif layer is not layers[-1] or self._is_short(layer.sequence):
+            elif layer is not layers[-1] or self.is_short(self.layer(layer.sequence)):
                 # Nothing writes to a frozen one: it is brought to what the journal says.
                 self.layer(layer.sequence).ensure(self.snapshot_table(layer, below))
             below = layer.sequence
         if head and not self.head.exists():
-            self.head.ensure(self.linear_over(self.layer(below)))
+            # Behind what the live layer covers, writes would go into the spans, and be tracked
+            # nowhere: the head is longer with the next freeze.
+            covered = bytes_to_sectors(layers[-1].size) if layers else Sectors(0)
+            self.head.ensure(self.linear_over(self.layer(below), covered))
 
-    def _is_short(self, sequence: int) -> bool:
-        """Whether the volume has grown, and the layer device has not."""
-        table = self.layer(sequence).table()
+    def is_short(self, device: Device) -> bool:
+        """Whether the volume has grown, and a device of its stack has not."""
+        table = device.table()
         return table is not None and sum(s.length for s in table.segments) < self.length
 
     def disassemble(self, bottom: int, layers: Sequence[StackLayer]) -> None:

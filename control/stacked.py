@@ -99,6 +99,12 @@ class Stacked:
         """The device that shows a generation: unchanging as long as it is held or newest."""
         return self.stack.layer(generation.layer)
 
+    def size_at(self, generation: GenerationRecord) -> Bytes:
+        """How long the volume was when a generation was frozen, in bytes."""
+        pushed = (layer for layer in self.layers if layer.sequence == generation.number)
+        layer = next(pushed, None)
+        return (layer.size if layer is not None else Bytes(0)) or self.record.size
+
     def open_image(self, generation: GenerationRecord) -> DirectFile:
         """A generation's image, to be read."""
         return DirectFile(self.image(generation))

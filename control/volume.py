@@ -23,7 +23,7 @@ from control.pattern import Pattern
 from control.pool.presence import check_present
 from control.pool.sizing import initial_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeState
-from control.spans import Span, size_of
+from control.spans import Span, first_of, size_of
 from control.stack import StackLayer
 from control.stacked import Stacked
 from control.store.direct import DirectFile
@@ -319,7 +319,8 @@ class Volume(Stacked):
             between()
 
         with self.reader(layer) as store:
-            merge(store, self.stack.spans, limiter=limiter, progress=progress)
+            spans = first_of(self.stack.spans, store.origin_bytes)
+            merge(store, spans, limiter=limiter, progress=progress)
 
     def frozen_chunks(self, layer: LayerRecord) -> int:
         """How many chunks a layer holds; reads its metadata."""
@@ -383,8 +384,13 @@ class Volume(Stacked):
 
     # Growing.
 
+    @property
+    def growing(self) -> bool:
+        """Whether the head is shorter than the volume: it follows with the next freeze."""
+        return self.stack.is_short(self.stack.head)
+
     def grow(self, spans: tuple[Span, ...]) -> None:
-        """Take more spans, or longer ones; the head follows with the next freeze.
+        """Take more spans, or longer ones; the head follows with the next freeze. Can be repeated.
 
         What is new lies below every layer, and no layer has any of it: every replica lacks it.
         Each layer device is swapped for one that shows it too, lowest first, also the live one

@@ -231,6 +231,9 @@ def grow(session: Session, name: str, spans: tuple[SpanText, ...], dry_run: bool
     It happens between two cycles. Without --span its last span goes to the end of its device or
     file, as that is now. What is added is part of the next cycle. Filesystems are grown
     afterwards, by their own tools.
+
+    Copies that run are stopped for it, and go on. If the freeze that ends it fails, the head stays
+    as it was: the same command finishes it, and so does the volume's next cycle.
     """
     request = pb.GrowVolumeRequest(name=name, spans=span_messages(spans), dry_run=dry_run)
     one = session.api.ask("GrowVolume", request, pb.Volume)

@@ -215,6 +215,9 @@ class SoftMapper(FakeMapper):
         self._activate(name, before)
         self.racing()
 
+    def _may_be(self, size: int, now: int) -> bool:
+        return size >= now
+
     def _step(self, what: str, name: str) -> FakeDevice:
         self.effect()
         return super()._step(what, name)

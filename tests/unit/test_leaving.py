@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from unittest import mock
 
 import pytest
 
 from control.mirror import MirrorWorker
 from control.records import StandingRecord
+from tests.soft.racing import beside, committing, finished
 from tests.soft.world import GROUP, World
 
 CHUNK = 4096
@@ -35,43 +36,6 @@ def cycle(world: World, seed: int) -> None:
     for name in world.models:
         world.write(name, seed * CHUNK, bytes([seed]) * CHUNK)
     world.freeze()
-
-
-def finished(thread: threading.Thread) -> bool:
-    thread.join(60)
-    return not thread.is_alive()
-
-
-@contextmanager
-def committing(world: World, replica: str) -> Iterator[Callable[[], None]]:
-    """A copy of the instant there is, stopped in its commit; ends it when called."""
-    reached, goes_on = threading.Event(), threading.Event()
-    receiver = world.replicas[replica].replica.receiver
-    commit = receiver.commit
-
-    def waits(group: str, members: Mapping[str, str]) -> object:
-        reached.set()
-        goes_on.wait(20)
-        return commit(group, members)
-
-    with mock.patch.object(receiver, "commit", waits):
-        copying = threading.Thread(target=world.copy, args=[f"to-{replica}"])
-        copying.start()
-        assert reached.wait(60)
-        try:
-            yield goes_on.set
-        finally:
-            goes_on.set()
-            assert finished(copying)
-
-
-def beside(worker: MirrorWorker, change: Callable[[], object]) -> threading.Thread:
-    """Begin a change, and wait until it is over or has asked for quiet."""
-    changing = threading.Thread(target=change)
-    changing.start()
-    while changing.is_alive() and not worker._cancel.is_set():
-        changing.join(0.01)
-    return changing
 
 
 def leave(world: World, worker: MirrorWorker) -> threading.Thread:
