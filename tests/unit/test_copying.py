@@ -108,6 +108,7 @@ class Source:
             stack=SimpleNamespace(
                 spans=self.record.spans, layer=lambda number: self.image(number + 1)
             ),
+            size_at=lambda found: self.record.size,
             open_image=lambda found: DirectFile(self.image(found)),
             reader=self.reader,
             hold=self.hold,

@@ -80,6 +80,9 @@ class Source:
         for number, image in enumerate(self.images, 1):
             (folder / f"image-{number}").write_bytes(image)
 
+    def size_at(self, generation: GenerationRecord) -> Bytes:
+        return self.record.size
+
     def open_image(self, generation: GenerationRecord) -> DirectFile:
         return DirectFile(self.folder / f"image-{generation.number}")
 
