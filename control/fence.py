@@ -225,6 +225,7 @@ def taken_over(
         return f"{peer} was promoted from generation {number} of it, at {when}"
     if not there.written_by_another or not there.newest.uuid or there.newest.uuid in known:
         return ""
-    if mine and mine.number >= number:
+    # From whom this side took over writes on elsewhere what it had: it does not count any more.
+    if mine and (mine.number >= number or there.source_identity == mine.taken_from):
         return ""
     return f"{peer} has a replica of it that {there.source_identity} writes now"

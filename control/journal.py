@@ -76,12 +76,15 @@ class Journal(JournalFile):
     def promotion(self, volume: str) -> Promotion | None:
         """When a volume became a source of this host; None: it was created here."""
         record = self.volume(volume)
-        noted = self.note(f"promoted {record.uuid}").split() if record is not None else []
-        return Promotion(*map(int, noted)) if noted else None
+        noted = self.note(f"promoted {record.uuid}") if record is not None else ""
+        if not noted:
+            return None
+        number, since_ns, taken_from = f"{noted} ".split(" ", 2)
+        return Promotion(int(number), int(since_ns), taken_from.strip())
 
     def note_promotion(self, volume_uuid: str, promotion: Promotion) -> None:
         """It became one."""
-        self.set_note(f"promoted {volume_uuid}", f"{promotion.number} {promotion.since_ns}")
+        self.set_note(f"promoted {volume_uuid}", " ".join(map(str, promotion)))
 
     # Volumes and their layers.
 

@@ -274,7 +274,7 @@ class Promoter:
         # What further hosts lack of it is not known to be theirs before their mirrors are.
         self._journal.keep(record.uuid, (record.bottom, live.sequence))
         since = self._replicas.store.volume(volume.name).role_since
-        self._journal.note_promotion(record.uuid, Promotion(newest, since))
+        self._journal.note_promotion(record.uuid, Promotion(newest, since, given.volume.identity))
         Volume(record, self._host.context).allocate(live)
         return record
 

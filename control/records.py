@@ -32,10 +32,14 @@ class VolumeState(StrEnum):
 
 
 class Promotion(NamedTuple):
-    """From which generation a replica was made a source, and when; a later one is greater."""
+    """From which generation a replica was made a source, and when; a later one is greater.
+
+    ``taken_from`` is the identity that wrote it until then.
+    """
 
     number: int
     since_ns: int
+    taken_from: str = ""
 
 
 class MirrorState(StrEnum):

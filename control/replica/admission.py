@@ -181,11 +181,16 @@ def check_owner(volume: VolumeRecord, wanted: Wanted, identity: str) -> None:
             "mirror to another name, or remove the replica that has this one",
         )
     if volume.identity != identity:
-        raise WrittenByAnother(
-            f"{volume.name} is written by {volume.identity}, not by {identity}",
-            "mirror to another name; or, if that is the source now, say so at the replica: "
-            f"frazil replica set {volume.name} --identity {identity}",
-        )
+        raise written_by_another(volume.name, volume.identity, identity)
+
+
+def written_by_another(volume: str, owner: str, identity: str) -> WrittenByAnother:
+    """Whose replica it is, for ``identity``, who would write it or read it."""
+    return WrittenByAnother(
+        f"{volume} is written by {owner}, not by {identity}",
+        "mirror to another name; or, if that is the source now, say so at the replica: "
+        f"frazil replica set {volume} --identity {identity}",
+    )
 
 
 def check_not_promoted(volume: VolumeRecord, newest: CommittedRecord | None) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import grpc
 
 from control.replica.access import AllowRule, Client, allowed_identity, client_of
-from control.replica.admission import Source, Wanted, check_loop
+from control.replica.admission import Source, Wanted, check_loop, written_by_another
 from control.replica.describe import describe, outline
 from control.replica.groups import read_commit
 from control.replica.images import image_digests
@@ -156,7 +156,7 @@ class ReplicaService(ReplicaServicer):
         allowed_identity(self._rules(), client, volume)
         owner = self._store.volume(volume).identity
         if owner not in client.names:
-            raise WrittenByAnother(f"{volume} is written by {owner}, not by {client.identity}")
+            raise written_by_another(volume, owner, client.identity)
 
 
 @contextmanager

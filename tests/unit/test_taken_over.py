@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 from control import fence
-from control.fence import OFF, PEER, Fenced
+from control.fence import OFF, PEER, Fenced, taken_over
 from control.promote import WayBack
-from control.records import MirrorRecord, MirrorState, Origin
+from control.records import MirrorRecord, MirrorState, Origin, Promotion
 from control.render import mirror_message
 from control.wire.errors import SplitBrain
+from proto.frazil.v1 import replica_pb2
 from tests.soft.sites import Site, Sites
 from tests.soft.world import GROUP
 from tests.unit.test_fence import comes_back, set_fencing
@@ -210,6 +211,26 @@ def test_another_name_for_this_host_is_no_takeover(sites: Sites) -> None:
     sites.freeze()
     assert "is written by as it was called" in str(sites.copy())
     assert has_head(sites.leader)
+
+
+@pytest.mark.parametrize(("writer", "fences"), [("old", False), ("third", True)])
+def test_a_second_replica_that_was_further_takes_nothing_over(writer: str, fences: bool) -> None:
+    """This side was promoted from 11; the lost source had brought the other replica to 12."""
+    there = replica_pb2.ReplicaVolume(
+        role="replica",
+        source_identity=writer,
+        written_by_another=True,
+        newest=replica_pb2.Generation(number=12, uuid="never here"),
+    )
+    mine = Promotion(11, 5, "old")
+    assert bool(taken_over(there, "far:1", mine, {"uuid-11"})) == fences
+
+
+def test_from_whom_it_was_taken_is_known(sites: Sites) -> None:
+    sites.fail_over()
+    mine = sites.leader.soft.journal.promotion("a")
+    assert mine is not None
+    assert (mine.number, mine.taken_from) == (1, "loopback")
 
 
 def test_another_volume_of_the_name_is_no_takeover(sites: Sites) -> None:
