@@ -168,10 +168,10 @@ def late(site: Site, name: str, places: tuple[str, str, str]) -> tuple[Late, Mir
 
 
 def happened(host: FrazilHost, kind: str, volume: str) -> float:
-    """When something was told of a volume for the last time, in seconds."""
+    """When something was told of a volume for the last time, in seconds; 0 for never."""
     events = map(json.loads, host.frazil("events", "--json").out.splitlines())
     times = [one["at"] for one in events if (one["kind"], one["subject"]) == (kind, volume)]
-    return seconds_of(times[-1])
+    return seconds_of(times[-1]) if times else 0.0
 
 
 def test_layers_are_kept_for_so_long(site: Site) -> None:
@@ -181,8 +181,9 @@ def test_layers_are_kept_for_so_long(site: Site) -> None:
     assert aged.lacking == 0
     assert aged.kept > 0
     host = aged.member.host
-    host.until("it is too old", lambda: aged.lacking > 0, timeout=SLOW)
+    host.until("it is too old", lambda: happened(host, "outgrown", "aged"), timeout=SLOW)
     assert happened(host, "outgrown", "aged") - happened(host, "frozen", "aged") >= AGE
+    assert aged.lacking > 0
     assert aged.kept == 0
     aged.catches_up()
 
