@@ -200,11 +200,11 @@ def test_a_copy_stops_at_the_end_of_its_hours(site: Site) -> None:
     number, kept = mirroring.sync(), member.frozen()
     member.fill()
     clock = datetime.fromtimestamp(int(host.guest.run("date +%s").text), UTC)
-    closes = (clock + timedelta(seconds=85)).replace(second=0, microsecond=0)
+    closes = (clock + timedelta(seconds=115)).replace(second=0, microsecond=0)
     hours = f"{clock:%H:%M}-{closes:%H:%M}"
     words = ("mirror", "set", mirroring.name, "--continuous", "--window", hours, "--rate")
     watch = MirrorWatch(host, mirroring.name)
-    host.frazil(*words, "20KB/s")
+    host.frazil(*words, "30KB/s")
     host.until("a part is copied", lambda: watch.midway(0.95, 0.01), pause=0.1)
     watch.close()
 
