@@ -316,7 +316,7 @@ def test_what_cannot_be_meant_changes_nothing(site: Site) -> None:
 
 def test_nothing_is_promoted_of_which_nothing_is_committed(site: Site) -> None:
     source, replica = site["source"], site["replica"]
-    member = site.member("source", "begun", 3, slot=1)
+    member = site.member("source", "begun", 0, slot=1)
     member.fill()
     words = ("mirror", "create", "begun", member.name, replica.peer, "--rate", "100KB/s")
     source.frazil(*words, "--start")
