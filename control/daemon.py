@@ -115,6 +115,7 @@ def serve(host: Host, heart: Heartbeat, notifier: Notifier, stop: threading.Even
         replicas.on_commit = host.roster.committed_here
         replicas.start()
         replicas.take_over = roles.take_over
+        replicas.give_up = roles.give_up
         host.occupied = lambda: occupied(replicas.store)
         roles.resume()
         host.context.authority.start(host, replicas, roles)

@@ -19,7 +19,7 @@ from control.conductor import Conductor
 from control.config import Config
 from control.context import Context
 from control.events import Events
-from control.fence import unfence
+from control.fence import is_fenced, unfence
 from control.historian import Historian
 from control.history import History
 from control.journal import Journal
@@ -316,6 +316,19 @@ class Host:
         """
         unfence(volume, force=force)
         self.assemble(volume, force=force)
+
+    def give_back(self, volume: Volume) -> bool:
+        """Give the head to applications again: who had taken the volume over gave it up.
+
+        The other hosts are asked anew; why it stays away, if it does, is the volume's problem.
+
+        :return: whether it was kept back.
+        """
+        if not is_fenced(volume):
+            return False
+        self.context.journal.set_fenced(volume.name, "")
+        self.assemble(volume)
+        return True
 
     def remove_volume(self, name: str, progress: Callable[[int, int], None]) -> None:
         """Merge everything and give the bare device back with exactly the head's content.

@@ -12,6 +12,7 @@ import grpc
 from control import render
 from control.adopt import resolve
 from control.calls import Report, reported, typed, typed_stream
+from control.give_up import discard_there
 from control.host import Host
 from control.replica.side import ReplicaSide
 from control.switch import Roles
@@ -65,6 +66,17 @@ class RoleCalls(control_pb2_grpc.ControlServicer):
             return f"at the other host: {', '.join(heads)}"
 
         yield from _said(work)
+
+    @typed_stream
+    def DiscardThere(
+        self, request: pb.DiscardThereRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.Progress]:
+        """The other side gives up what it wrote."""
+
+        def work(_: Report) -> pb.Progress:
+            return pb.Progress(phase="resolving", message=discard_there(self.host, request.mirror))
+
+        yield from reported("resolving", work)
 
     @typed
     def ActivateVolume(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from control.demote import Demoter
+from control.give_up import give_up
 from control.host import Host
 from control.mirror import MirrorWorker
 from control.promote import Promoter, WayBack
@@ -43,6 +44,7 @@ class Roles:
 
     def __init__(self, host: Host, replicas: ReplicaSide) -> None:
         self._host = host
+        self._replicas = replicas
         self._turning = Turning()
         self.promoter = Promoter(host, replicas, self._turning)
         self.demoter = Demoter(host, replicas, self._turning)
@@ -71,6 +73,10 @@ class Roles:
     def take_over_unasked(self, name: str) -> None:
         """Promote because the owner's lease ended. :raises: as :meth:`Promoter.promote`."""
         self.promoter.promote(name, progress=lambda *_: None)
+
+    def give_up(self, volumes: Sequence[str], identity: str) -> list[str]:
+        """The other side's half of :func:`control.give_up.discard_there`."""
+        return give_up(self._host, self._replicas, self.demoter, volumes, identity)
 
     def switch(self, mirror: str, reverse_peer: str, say: Say, *, identity: str = "") -> list[str]:
         """Bring the last writes over, demote here, promote there.

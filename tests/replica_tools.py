@@ -45,6 +45,7 @@ class Rule:
     identity: str = "loopback"
     volumes: tuple[str, ...] = ("*",)
     quota: Bytes | None = None
+    discard: bool = False
 
 
 @dataclass

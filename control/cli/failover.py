@@ -28,18 +28,8 @@ class WhoseLoss(Usage):
             " --force",
             f"--discard local --force: {here} on this host loses what it wrote after the newest"
             " generation that both sides have (it is kept as a recovery point) and becomes the"
-            f" replica; --discard remote: {one.peer} does, and it has to be told so there",
-        )
-
-
-class NotHere(Precondition):
-    """What the other host wrote is discarded at the other host."""
-
-    def __init__(self, one: pb.Mirror) -> None:
-        super().__init__(
-            f"what {one.peer} wrote can be discarded only at {one.peer}, not from this host",
-            f"run it there: 'frazil volume demote {one.group or one.replica_volume or one.volume}"
-            f" --identity THIS-HOST --force'; then here: 'frazil mirror start {one.name}'",
+            f" replica; --discard remote: {one.peer} does, if its configuration lets this host ask"
+            " for it",
         )
 
 
@@ -230,10 +220,11 @@ def switch(session: Session, name: str, reverse: str | None, identity: str) -> N
 @click.command(
     "resolve",
     cls=ManCommand,
-    exits=(Kind.NOT_FOUND, Kind.PRECONDITION),
+    exits=(Kind.NOT_FOUND, Kind.PRECONDITION, Kind.UNAVAILABLE, Kind.DENIED),
     examples=[
         ("frazil mirror resolve db-b", "what is there to choose from; nothing is changed"),
         ("frazil mirror resolve db-b --discard local --force", "the other side is right"),
+        ("frazil mirror resolve db-b --discard remote --force", "this side is"),
     ],
 )
 @click.argument("name")
@@ -256,18 +247,30 @@ def resolve(session: Session, name: str, discard: str | None, force: bool, ident
     Both sides were written since they had a generation in common. frazil never chooses a side.
     With --discard local --force this host's volumes of the mirror are demoted: what they wrote
     after the newest generation that both sides have is kept here as a recovery point, and the
-    peer may write them. To discard what the other side wrote, run it on the other host.
+    peer may write them.
+
+    With --discard remote --force that is done at the other host, where [[replica.allow]] must say
+    discard = true of this one, and no head may be in use; then the mirror goes on. Where it is
+    refused, nothing was changed: it can always be run on the other host.
     """
     one = session.api.ask("GetMirror", pb.GetMirrorRequest(name=name), pb.Mirror)
     if one.problem:
         say(f"{name}: {one.problem}")
-    if discard == "remote":
-        raise NotHere(one)
     if discard is None or not force:
         raise WhoseLoss(one)
     if one.health == "OK":
         raise NothingToResolve(name)
+    if discard == "remote":
+        _discard_there(session, one)
+        return
     _demote(session, one.group or one.volume, identity or _identity(one), force=True)
+
+
+def _discard_there(session: Session, one: pb.Mirror) -> None:
+    request = pb.DiscardThereRequest(mirror=one.name)
+    asked = session.api.stream("DiscardThere", request, pb.Progress)
+    last = follow(asked, f"resolving {one.name}")
+    show(session, last, f"{one.name}: {last.message or f'{one.peer} gave up what it wrote'}")
 
 
 def _identity(one: pb.Mirror) -> str:

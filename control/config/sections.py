@@ -178,6 +178,14 @@ class AllowSection(Section, frozen=True):
         tuple[str, ...],
         Meta(description="Shell patterns of replica volume names.", min_length=1),
     ] = ("*",)
+    discard: Annotated[
+        bool,
+        Meta(
+            description="Whether this client may end a split brain by having what was written to "
+            "them here given up (frazil mirror resolve --discard remote). It is kept as a "
+            "recovery point.",
+        ),
+    ] = False
     quota: Annotated[
         Bytes | None,
         Meta(

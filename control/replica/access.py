@@ -28,6 +28,10 @@ class AllowRule(Protocol):
         """Shell patterns of replica volume names."""
 
     @property
+    def discard(self) -> bool:
+        """Whether the client may have given up what was written to them here after a promote."""
+
+    @property
     def quota(self) -> Bytes | None:
         """What all replica volumes that the client writes may take, in bytes; None: any."""
 
@@ -77,3 +81,13 @@ def allowed_identity(rules: Sequence[AllowRule], client: Client, volume: str) ->
         f"{who} may not use the replica volume {volume}",
         f'allow it at the replica: [[replica.allow]] identity = "{client.identity}"',
     )
+
+
+def check_may_discard(rules: Sequence[AllowRule], identity: str, volume: str) -> None:
+    """:raises ReplicaRefused: no rule lets ``identity`` have writes to ``volume`` given up."""
+    if not is_allowed([rule for rule in rules if rule.discard], identity, volume):
+        raise ReplicaRefused(
+            f"{identity} may not have given up here what was written to {volume}",
+            f"run it there: frazil volume demote NAME --identity {identity} --force; or allow it "
+            f'there for good: [[replica.allow]] identity = "{identity}", discard = true',
+        )

@@ -1,8 +1,7 @@
 """What a demoted source had that no other host has: kept as an image of its own.
 
 Its layers stand on the generation that both sides have. As long as it is kept, that generation is
-not merged past. It is numbered one above it, which no generation of the other side is: a promote
-goes on two above (see :mod:`control.promote`).
+not merged past.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from control.replica.records import Chain, ChainLayer, Generation
@@ -21,6 +20,13 @@ from dm_tables.units import Bytes
 
 if TYPE_CHECKING:
     from control.replica.store import ReplicaStore
+
+
+BRANCHES: Final = 1_000_000_000
+"""What diverged after generation N is numbered N above this: no source comes that far.
+
+The other side goes on from N, so any number near it may be the next one that comes from there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ def keep(store: ReplicaStore, name: str, common: int, layers: Sequence[ChainLaye
         store.journal.points.save_diverged(
             name,
             Generation(
-                common + 1,
+                BRANCHES + common,
                 str(uuid4()),
                 parent.generation.uuid if parent is not None else "",
                 store.now(),

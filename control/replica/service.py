@@ -9,7 +9,13 @@ from contextlib import contextmanager, suppress
 
 import grpc
 
-from control.replica.access import AllowRule, Client, allowed_identity, client_of
+from control.replica.access import (
+    AllowRule,
+    Client,
+    allowed_identity,
+    check_may_discard,
+    client_of,
+)
 from control.replica.admission import Source, Wanted, check_loop, written_by_another
 from control.replica.describe import describe, outline
 from control.replica.groups import read_commit
@@ -37,6 +43,7 @@ class ReplicaService(ReplicaServicer):
     :param rules: gives the [[replica.allow]] rules there are now.
     :param source: gives this host's own volume with a UUID, if there is one.
     :param take_over: makes sources of replicas; gives their heads.
+    :param give_up: makes replicas again of sources that were promoted, for who wrote them.
     """
 
     def __init__(
@@ -49,8 +56,10 @@ class ReplicaService(ReplicaServicer):
         *,
         source: Callable[[str], Source | None] = lambda _: None,
         take_over: Callable[[replica_pb2.TakeOverRequest], list[str]] = lambda _: [],
+        give_up: Callable[[Sequence[str], str], list[str]] = lambda *_: [],
     ) -> None:
         self._take_over = take_over
+        self._give_up = give_up
         self._source = source
         self._store = store
         self._receiver = receiver
@@ -131,6 +140,19 @@ class ReplicaService(ReplicaServicer):
                         "let a cycle end first",
                     )
             return replica_pb2.TakeOverReply(head_paths=self._take_over(request))
+
+    def GiveUp(
+        self, request: replica_pb2.GiveUpRequest, context: grpc.ServicerContext
+    ) -> replica_pb2.GiveUpReply:
+        """The end of a split brain, against this host."""
+        with _typed(context):
+            if not request.volumes:
+                raise BadCommit("nothing is named that could be given up")
+            for volume in request.volumes:
+                self._check_reader(context, volume)
+                check_may_discard(self._rules(), self._store.volume(volume).identity, volume)
+            identity = self._store.volume(request.volumes[0]).identity
+            return replica_pb2.GiveUpReply(volumes=self._give_up(request.volumes, identity))
 
     def Digests(
         self, request: replica_pb2.DigestsRequest, context: grpc.ServicerContext

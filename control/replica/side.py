@@ -45,9 +45,10 @@ STOP_SECONDS = 10.0
 
 
 TakeOver = Callable[[replica_pb2.TakeOverRequest], list[str]]
+GiveUp = Callable[[Sequence[str], str], list[str]]
 
 
-def _nobody(_: replica_pb2.TakeOverRequest) -> list[str]:
+def _nobody(*_: object) -> list[str]:
     raise Unavailable("this host is only just starting", "try again")
 
 
@@ -88,6 +89,7 @@ class ReplicaSide:
         self._context = context
         self._server: PeerServer | None = None
         self.take_over: TakeOver = _nobody
+        self.give_up: GiveUp = _nobody
         self.on_commit: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -114,7 +116,8 @@ class ReplicaSide:
             me,
             lambda: config.replica.allow,
             source=self._source,
-            take_over=self._take_over,
+            take_over=self.take_over,
+            give_up=self.give_up,
         )
         server = PeerServer(service, config.listen.address, config.tls, config.listen.plaintext)
         server.start()
@@ -136,9 +139,6 @@ class ReplicaSide:
             if volume.uuid == volume_uuid:
                 return Source(volume.name, tuple(map(_made, journal.generations(volume.name))))
         return None
-
-    def _take_over(self, request: replica_pb2.TakeOverRequest) -> list[str]:
-        return self.take_over(request)
 
     def _received(self, name: str) -> None:
         newest = self.store.journal.newest(name)

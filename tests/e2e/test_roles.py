@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dm_tables.errors import Kind
 from tests.pair import DISK, MIB, PATIENT, Pair, digest, running_pair
 from vagrant.cluster import FrazilHost, HostSettings
 
@@ -17,7 +18,9 @@ SIZE = 8 * MIB
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     settings = HostSettings(peers=("source", "replica"), extra=PATIENT)
-    with running_pair(settings, settings) as made:
+    # What comes first in "extra" belongs to the last peer's rule.
+    yielding = HostSettings(peers=("replica", "source"), extra=f"discard = true\n{PATIENT}")
+    with running_pair(settings, yielding) as made:
         for number, name in enumerate(NAMES):
             span = f"{DISK}d0,offset={(1 + 10 * number) * MIB},length={SIZE}"
             made.source.frazil("volume", "create", name, span)
@@ -124,3 +127,34 @@ def replica_digests(host: FrazilHost) -> list[str]:
         found.append(digest(host.guest, attached["device"]))
         host.frazil("replica", "unmount", name)
     return found
+
+
+def test_a_split_brain_is_ended_from_the_side_that_goes_on(pair: Pair) -> None:
+    """Roles are as at the beginning; the replica is promoted although its source lives."""
+    source, replica = pair.source, pair.replica
+    mirror = source.json("mirror", "status")["mirrors"][0]["name"]
+    sync(source, mirror)
+    replica.frazil("replica", "promote", "g")
+    write(replica, "a", "written over there", at=6)
+    given_up = heads(replica)
+    write(source, "a", "written here", at=6)
+    ours = heads(source)
+
+    words = ("mirror", "sync-now", mirror, "--wait", "--timeout", "30s")
+    assert source.frazil(*words, check=False).code != 0
+    resolve = ("mirror", "resolve", mirror)
+    said = source.frazil(*resolve, check=False)
+    assert said.code == Kind.USAGE
+    assert "split brain" in said.err
+    assert heads(replica) == given_up, "nothing was changed"
+
+    source.frazil(*resolve, "--discard", "remote", "--force")
+    assert heads(source) == ours, "the head is there again"
+    points = replica.json("replica", "points", "a")["points"]
+    (kept,) = [one["generation"]["number"] for one in points if "diverged" in one["kept_by"]]
+    shown = replica.json("replica", "mount", "a", "--generation", str(kept))
+    assert digest(replica.guest, shown["device"]) == given_up[NAMES.index("a")]
+    replica.frazil("replica", "unmount", "a")
+    write(source, "b", "and it goes on", at=6)
+    assert sync(source, mirror)["kind"] == "delta"
+    assert replica_digests(replica) == heads(source)

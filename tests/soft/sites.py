@@ -42,6 +42,7 @@ class Site:
         self.soft.host.roster.mirror_on(self.side.store)
         self.side.on_commit = self.soft.host.roster.committed_here
         self.side.take_over = self.roles.take_over
+        self.side.give_up = self.roles.give_up
         # The daemon's merger runs by then.
         self.merge()
         self.soft.host.roster._wake_merger = self.merge

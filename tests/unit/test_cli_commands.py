@@ -82,7 +82,7 @@ def test_json_is_the_message(
 def test_no_method_is_out_of_reach() -> None:
     elsewhere = {"FreezeTable", "GetMirror", "WatchMirrors", "AttachReplica", "DetachReplica"}
     # Those that ask for more than one thing: test_cli_failover.py, test_cli_points.py.
-    elsewhere |= {"Promote", "Demote", "SwitchOver", "SetRetention"}
+    elsewhere |= {"Promote", "Demote", "SwitchOver", "DiscardThere", "SetRetention"}
     reached = {case[1] for case in CASES} | elsewhere | {"WatchEvents", "WatchTrace"}
     assert reached == {method.name for method in SERVICE.methods}
 

@@ -52,6 +52,7 @@ def control(tmp_path: Path) -> Iterator[FakeControl]:
             "Promote": DONE,
             "Demote": DONE,
             "SwitchOver": DONE,
+            "DiscardThere": DONE,
         }
         yield fake
 
@@ -204,23 +205,26 @@ def test_resolve_for_the_other_side_demotes_this_one(
     assert capsys.readouterr().out == "data: demoted; backup1 may write it\n"
 
 
-@pytest.mark.parametrize("force", [[], ["--force"]])
-def test_resolve_against_the_other_side_is_for_the_other_host(
-    control: FakeControl, capsys: pytest.CaptureFixture[str], force: list[str]
-) -> None:
-    assert control.frazil("mirror", "resolve", "data-b", "--discard", "remote", *force) == 5
-    assert control.every(pb.DemoteRequest) == []
-    error = capsys.readouterr().err
-    assert "only at backup1:7420, not from this host" in error
-    assert "'frazil volume demote data --identity THIS-HOST --force'" in error
-
-
-def test_a_mirror_that_is_well_is_not_resolved(
+def test_resolve_against_the_other_side_asks_it(
     control: FakeControl, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    control.answers["GetMirror"] = mirror()
-    assert control.frazil("mirror", "resolve", "data-b", "--discard", "local", "--force") == 5
+    words = ("mirror", "resolve", "data-b", "--discard", "remote")
+    assert control.frazil(*words) == 2, "not without --force"
+    assert control.every(pb.DiscardThereRequest) == []
+    capsys.readouterr()
+    assert control.frazil(*words, "--force") == 0
     assert control.every(pb.DemoteRequest) == []
+    assert control.every(pb.DiscardThereRequest) == [pb.DiscardThereRequest(mirror="data-b")]
+    assert capsys.readouterr().out == "data-b: backup1:7420 gave up what it wrote\n"
+
+
+@pytest.mark.parametrize("side", ["local", "remote"])
+def test_a_mirror_that_is_well_is_not_resolved(
+    control: FakeControl, capsys: pytest.CaptureFixture[str], side: str
+) -> None:
+    control.answers["GetMirror"] = mirror()
+    assert control.frazil("mirror", "resolve", "data-b", "--discard", side, "--force") == 5
+    control.only(pb.GetMirrorRequest)
     assert "the mirror data-b is well" in capsys.readouterr().err
 
 

@@ -31,6 +31,7 @@ from proto.frazil.v1.mirrors_pb2 import BreakMirrorRequest as BreakMirrorRequest
 from proto.frazil.v1.mirrors_pb2 import RemoveMirrorRequest as RemoveMirrorRequest
 from proto.frazil.v1.mirrors_pb2 import RemoveMirrorReply as RemoveMirrorReply
 from proto.frazil.v1.mirrors_pb2 import VerifyRequest as VerifyRequest
+from proto.frazil.v1.mirrors_pb2 import DiscardThereRequest as DiscardThereRequest
 from proto.frazil.v1.mirrors_pb2 import SwitchOverRequest as SwitchOverRequest
 from proto.frazil.v1.mirrors_pb2 import Mirror as Mirror
 from proto.frazil.v1.mirrors_pb2 import MirrorMember as MirrorMember

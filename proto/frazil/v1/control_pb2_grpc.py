@@ -177,6 +177,11 @@ class ControlStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_mirrors__pb2.SwitchOverRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_mirrors__pb2.Progress.FromString,
                 _registered_method=True)
+        self.DiscardThere = channel.unary_stream(
+                '/frazil.v1.Control/DiscardThere',
+                request_serializer=proto_dot_frazil_dot_v1_dot_mirrors__pb2.DiscardThereRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_mirrors__pb2.Progress.FromString,
+                _registered_method=True)
         self.ListReplicas = channel.unary_unary(
                 '/frazil.v1.Control/ListReplicas',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasRequest.SerializeToString,
@@ -411,6 +416,14 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiscardThere(self, request, context):
+        """The end of a split brain: the mirror's other host gives up what it wrote, if it allows that. To
+        give up what this host wrote: Demote.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListReplicas(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -616,6 +629,11 @@ def add_ControlServicer_to_server(servicer, server):
             'SwitchOver': grpc.unary_stream_rpc_method_handler(
                     servicer.SwitchOver,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_mirrors__pb2.SwitchOverRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_mirrors__pb2.Progress.SerializeToString,
+            ),
+            'DiscardThere': grpc.unary_stream_rpc_method_handler(
+                    servicer.DiscardThere,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_mirrors__pb2.DiscardThereRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_mirrors__pb2.Progress.SerializeToString,
             ),
             'ListReplicas': grpc.unary_unary_rpc_method_handler(
@@ -1424,6 +1442,33 @@ class Control:
             target,
             '/frazil.v1.Control/SwitchOver',
             proto_dot_frazil_dot_v1_dot_mirrors__pb2.SwitchOverRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_mirrors__pb2.Progress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardThere(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/frazil.v1.Control/DiscardThere',
+            proto_dot_frazil_dot_v1_dot_mirrors__pb2.DiscardThereRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_mirrors__pb2.Progress.FromString,
             options,
             channel_credentials,

@@ -245,6 +245,12 @@ class VerifyRequest(_message.Message):
     resume: bool
     def __init__(self, mirror: _Optional[str] = ..., block_bytes: _Optional[int] = ..., repair: _Optional[bool] = ..., rate_bytes: _Optional[int] = ..., resume: _Optional[bool] = ...) -> None: ...
 
+class DiscardThereRequest(_message.Message):
+    __slots__ = ("mirror",)
+    MIRROR_FIELD_NUMBER: _ClassVar[int]
+    mirror: str
+    def __init__(self, mirror: _Optional[str] = ...) -> None: ...
+
 class SwitchOverRequest(_message.Message):
     __slots__ = ("mirror", "reverse_peer", "identity")
     MIRROR_FIELD_NUMBER: _ClassVar[int]

@@ -304,6 +304,18 @@ class TakeOverReply(_message.Message):
     head_paths: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, head_paths: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class GiveUpRequest(_message.Message):
+    __slots__ = ("volumes",)
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    volumes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, volumes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GiveUpReply(_message.Message):
+    __slots__ = ("volumes",)
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    volumes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, volumes: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class DigestsRequest(_message.Message):
     __slots__ = ("volume", "generation_uuid", "block_bytes", "offset", "length", "rate_bytes")
     VOLUME_FIELD_NUMBER: _ClassVar[int]

@@ -64,6 +64,11 @@ class ReplicaStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverReply.FromString,
                 _registered_method=True)
+        self.GiveUp = channel.unary_unary(
+                '/frazil.v1.Replica/GiveUp',
+                request_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.GiveUpRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.GiveUpReply.FromString,
+                _registered_method=True)
 
 
 class ReplicaServicer:
@@ -112,6 +117,14 @@ class ReplicaServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GiveUp(self, request, context):
+        """Makes replicas again of what was promoted: the end of a split brain. Only by who wrote them,
+        and where `[[replica.allow]]` says discard. What was written stays as a recovery point.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReplicaServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -144,6 +157,11 @@ def add_ReplicaServicer_to_server(servicer, server):
                     servicer.TakeOver,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverReply.SerializeToString,
+            ),
+            'GiveUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveUp,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.GiveUpRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.GiveUpReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -308,6 +326,33 @@ class Replica:
             '/frazil.v1.Replica/TakeOver',
             proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_replica__pb2.TakeOverReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Replica/GiveUp',
+            proto_dot_frazil_dot_v1_dot_replica__pb2.GiveUpRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_replica__pb2.GiveUpReply.FromString,
             options,
             channel_credentials,
             insecure,
