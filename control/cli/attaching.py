@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from control.cli import mounting, words
+from control.cli.holding import Held, chosen, detach, hold, let_go, members, shown
 from control.cli.man import ManCommand
 from control.cli.mounting import Shown
 from control.cli.output import data, document, say
-from control.cli.replicas import get
 from control.cli.session import Session, pass_session
-from dm_tables.errors import FrazilError, Kind, NotFound, Precondition, Usage
-from proto.frazil.v1 import control_pb2 as pb
+from dm_tables.errors import FrazilError, Kind, Precondition, Usage
 from proto.frazil.v1 import replica_pb2 as rpb
 
 GENERATION = click.IntRange(min=1)
@@ -34,26 +33,6 @@ class NoTest(Precondition):
         super().__init__(
             f"the replica {name} has no test head",
             "a read-only device is let go with 'frazil replica unmount'",
-        )
-
-
-class NotHeld(NotFound):
-    """``replica unmount`` of a generation that no device shows."""
-
-    def __init__(self, name: str, generation: int, held: str) -> None:
-        super().__init__(
-            f"generation {generation} of the replica {name} is not attached or mounted",
-            f"attached: {held}",
-        )
-
-
-class WhichGeneration(Usage):
-    """One generation wanted, where several are there."""
-
-    def __init__(self, name: str, held: str) -> None:
-        super().__init__(
-            f"several generations of the replica {name} are held: {held}",
-            "name one with --generation, or all of them with --all",
         )
 
 
@@ -85,6 +64,9 @@ def mount(session: Session, name: str, directory: str | None, generation: int | 
     while newer ones come in, until it is unmounted. A filesystem whose journal would have to be
     replayed is mounted without a replay, and a line says so. 'frazil replica points' lists the
     generations that can be shown.
+
+    NAME may be a group that is committed here: all its volumes are shown at one instant, the
+    newest that there is of all of them, and mounted in DIRECTORY by their names.
     """
     _show(session, name, directory, generation, writable=False)
 
@@ -109,7 +91,7 @@ def test(session: Session, name: str, directory: str | None, generation: int | N
     The head begins with a committed generation, the newest unless told otherwise. Prints the
     device, or the DIRECTORY it is mounted at. Mirroring goes on meanwhile, and neither the
     generation nor the replica is changed by what is written. 'frazil replica test-end' throws it
-    all away.
+    all away. NAME may be a group, as for 'frazil replica mount'.
     """
     _show(session, name, directory, generation, writable=True)
 
@@ -119,47 +101,72 @@ def _show(
 ) -> None:
     if directory is not None and not Path(directory).is_dir():
         raise NotADirectory(directory)
-    before = {one.generation for one in shown(get(session, name)) if one.writable is writable}
-    request = pb.AttachReplicaRequest(name=name, generation=generation or 0, writable=writable)
-    attached = session.api.ask("AttachReplica", request, pb.AttachedReplica)
-    mounted = None
-    if directory is not None:
-        one = Shown(attached.generation.number, attached.device, writable)
-        ours = one.generation not in before
-        mounted = _mounted(session, name, one, directory, ours=ours)
+    replicas = members(session, name)
+    places = _places(name, replicas, directory)
+    held = hold(session, replicas, generation or 0, writable=writable)
+    mounted = _mounted(session, held, places)
     if session.as_json:
-        from control.cli.schema import as_dict
-
-        place = {
-            "mountpoint": mounted.directory if mounted else None,
-            "options": mounted.options if mounted else None,
-        }
-        document(as_dict(attached) | place)
+        _document(name, held, mounted)
         return
     what = "a test head on generation" if writable else "generation"
-    say(f"{what} {words.generation(attached.generation)} of {name}")
-    data(mounted.directory if mounted else attached.device)
+    say(f"{what} {words.generation(held[0].attached.generation)} of {name}")
+    for one in held:
+        data(mounted[one.name].directory if one.name in mounted else one.attached.device)
+
+
+def _document(name: str, held: Sequence[Held], mounted: Mapping[str, mounting.Mounted]) -> None:
+    from control.cli.schema import as_dict
+
+    documents = []
+    for one in held:
+        there = mounted.get(one.name)
+        place = {
+            "mountpoint": there.directory if there else None,
+            "options": there.options if there else None,
+        }
+        documents.append(as_dict(one.attached) | place)
+    if held[0].name == name:
+        document(documents[0])
+        return
+    named = [{"name": one.name} | made for one, made in zip(held, documents, strict=True)]
+    document({"group": name, "members": named})
+
+
+def _places(
+    name: str, replicas: Sequence[rpb.ReplicaVolume], directory: str | None
+) -> dict[str, str]:
+    """Where each is mounted: a group's members below the directory, by their names."""
+    if directory is None:
+        return {}
+    if replicas[0].name == name:
+        return {name: directory}
+    return {one.name: str(Path(directory, one.name)) for one in replicas}
 
 
 def _mounted(
-    session: Session, name: str, one: Shown, directory: str, *, ours: bool
-) -> mounting.Mounted:
+    session: Session, held: Sequence[Held], places: Mapping[str, str]
+) -> dict[str, mounting.Mounted]:
+    """Mount what has a place; all or none."""
+    done: dict[str, mounting.Mounted] = {}
     try:
-        mounted = mounting.mount(one.device, directory, writable=one.writable)
-    except FrazilError:
-        # Whoever asked for a mounted directory does not know of a device to detach; but one
-        # that was there before is somebody else's.
-        if ours:
-            _detach(session, name, one)
+        for one in held:
+            if one.name not in places:
+                continue
+            Path(places[one.name]).mkdir(exist_ok=True)
+            made = mounting.mount(one.attached.device, places[one.name], writable=one.writable)
+            done[one.name] = made
+            if not made.replayed:
+                way = f"mounted with {made.options}"
+                say(f"{way}: the journal of the {made.filesystem} was not read")
+    except (FrazilError, OSError) as error:
+        for made in done.values():
+            mounting.unmount(made.directory)
+        # Whoever asked for a mounted directory does not know of a device to detach.
+        let_go(session, held)
+        if isinstance(error, OSError):
+            raise Usage(f"{error.filename}: {error.strerror}", "give another directory") from error
         raise
-    if not mounted.replayed:
-        say(f"mounted with {mounted.options}: the journal of the {mounted.filesystem} was not read")
-    return mounted
-
-
-def _detach(session: Session, name: str, one: Shown) -> None:
-    request = pb.DetachReplicaRequest(name=name, generation=one.generation, writable=one.writable)
-    session.api.ask("DetachReplica", request, pb.DetachReplicaReply)
+    return done
 
 
 @click.command(
@@ -173,15 +180,17 @@ def _detach(session: Session, name: str, one: Shown) -> None:
 @click.option("--all", "every", is_flag=True, help="Every one that is held.")
 @pass_session
 def unmount(session: Session, name: str, generation: int | None, every: bool) -> None:
-    """Unmount the replica NAME wherever it is mounted, and take its read-only device away.
+    """Unmount the replica or group NAME wherever it is mounted, and take its device away.
 
     Test heads are left alone: they end with 'frazil replica test-end'.
     """
-    there = shown(get(session, name))
-    held = [one for one in there if not one.writable]
-    if not held:
-        raise NothingHeld(name, "a test head ends with 'frazil replica test-end'" if there else "")
-    _end(session, name, chosen(name, held, generation, every), "let go")
+    replicas = members(session, name)
+    there = {one.name: shown(one) for one in replicas}
+    held = {at: [one for one in every_one if not one.writable] for at, every_one in there.items()}
+    if not any(held.values()):
+        tests = any(there.values())
+        raise NothingHeld(name, "a test head ends with 'frazil replica test-end'" if tests else "")
+    _end(session, name, _chosen(held, generation, every), "let go")
 
 
 @click.command(
@@ -195,63 +204,36 @@ def unmount(session: Session, name: str, generation: int | None, every: bool) ->
 @click.option("--all", "every", is_flag=True, help="Every test head of it.")
 @pass_session
 def test_end(session: Session, name: str, generation: int | None, every: bool) -> None:
-    """End a test on the replica NAME.
+    """End a test on the replica or group NAME.
 
     Its head is unmounted and taken away, and what was written on it is thrown away.
     """
-    heads = [one for one in shown(get(session, name)) if one.writable]
-    if not heads:
+    heads = {
+        one.name: [head for head in shown(one) if head.writable] for one in members(session, name)
+    }
+    if not any(heads.values()):
         raise NoTest(name)
-    _end(session, name, chosen(name, heads, generation, every), "as it was; the test is over")
+    _end(session, name, _chosen(heads, generation, every), "as it was; the test is over")
 
 
-def _end(session: Session, name: str, ends: Sequence[Shown], how: str) -> None:
+def _chosen(
+    there: Mapping[str, Sequence[Shown]], generation: int | None, every: bool
+) -> dict[str, Sequence[Shown]]:
+    """Of every replica that shows something; nothing is ended before all are known."""
+    return {name: chosen(name, one, generation, every) for name, one in there.items() if one}
+
+
+def _end(session: Session, name: str, ends: Mapping[str, Sequence[Shown]], how: str) -> None:
     gone: list[str] = []
-    for one in ends:
-        for point in mounting.mountpoints(one.device):
-            mounting.unmount(point)
-            gone.append(point)
-        _detach(session, name, one)
+    for member, every_one in ends.items():
+        for one in every_one:
+            for point in mounting.mountpoints(one.device):
+                mounting.unmount(point)
+                gone.append(point)
+            detach(session, member, one.generation, writable=one.writable)
+    numbers = sorted({one.generation for every_one in ends.values() for one in every_one})
     if session.as_json:
-        numbers = [one.generation for one in ends]
         document({"name": name, "generations": numbers, "unmounted": gone})
         return
-    for one in ends:
-        data(f"{name}: generation {one.generation} is {how}")
-
-
-def shown(one: rpb.ReplicaVolume) -> list[Shown]:
-    """The devices that show generations of a replica, the oldest generation first.
-
-    A generation that is held without a word about its device has the one of its name.
-    """
-    found = [
-        Shown(point.generation.number, device, mounting.is_writable(device))
-        for point in one.points
-        for device in point.devices
-    ]
-    told = {device.generation for device in found}
-    found += [
-        Shown(held.number, mounting.held_device(one.name, held.number), writable=False)
-        for held in one.held
-        if held.number not in told
-    ]
-    return sorted(found, key=lambda device: device.generation)
-
-
-def chosen(
-    name: str, there: Sequence[Shown], generation: int | None, every: bool
-) -> Sequence[Shown]:
-    """Those to end: the only one, the one of ``generation``, or all. It is never guessed.
-
-    :raises NotHeld: not that one. :raises WhichGeneration: several.
-    """
-    listed = ", ".join(str(one.generation) for one in there)
-    if generation is not None:
-        wanted = [one for one in there if one.generation == generation]
-        if not wanted:
-            raise NotHeld(name, generation, listed)
-        return wanted
-    if len(there) > 1 and not every:
-        raise WhichGeneration(name, listed)
-    return there
+    for number in numbers:
+        data(f"{name}: generation {number} is {how}")

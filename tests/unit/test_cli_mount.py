@@ -6,14 +6,16 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from control import mounts
 from control.cli import mounting
 from control.cli.mounting import MountFailed, ToolMissing
-from dm_tables.errors import FrazilError
+from dm_tables.errors import FrazilError, Kind
 from proto.frazil.v1 import control_pb2 as pb
+from proto.frazil.v1 import replica_pb2 as rpb
 from tests.unit.cli_messages import generation, replica
 from tests.unit.fake_control import FakeControl, running
 
@@ -212,3 +214,138 @@ def test_an_endless_tool_is_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(mounting, "LIMIT_SECONDS", 0.05)
     with pytest.raises(FrazilError, match="did not end"):
         mounting.run(["sleep", "5"])
+
+
+class Gone(FrazilError):
+    """What a daemon says of a generation that was merged meanwhile."""
+
+    kind = Kind.NOT_FOUND
+
+
+def points(name: str, *numbers: int, **given: Any) -> rpb.ReplicaVolume:
+    found = [rpb.RecoveryPoint(generation=generation(number)) for number in numbers]
+    return replica(name, points=found, **({"group": "db", "source_identity": "host-a"} | given))
+
+
+class Group:
+    """A daemon with replicas that were committed together, as group ``db``."""
+
+    def __init__(self, control: FakeControl, *replicas: rpb.ReplicaVolume) -> None:
+        self.control = control
+        self.replicas = {one.name: one for one in replicas}
+        self.refused: list[Any] = []
+        control.answers |= {
+            "ListReplicas": lambda _: pb.ListReplicasReply(replicas=self.replicas.values()),
+            "GetReplica": lambda asked: self.replicas.get(asked.name, Gone("no such replica")),
+            "AttachReplica": self.attach,
+            "DetachReplica": pb.DetachReplicaReply(),
+        }
+
+    def attach(self, asked: pb.AttachReplicaRequest) -> Any:
+        if self.refused and asked.name == "log":
+            return self.refused.pop(0)()
+        device = f"/dev/mapper/frazil-{asked.name}-g{asked.generation}"
+        return pb.AttachedReplica(device=device, generation=generation(asked.generation))
+
+    def asked(self, kind: type[Any]) -> list[tuple[str, int]]:
+        return [(one.name, one.generation) for one in self.control.every(kind)]
+
+
+@pytest.fixture
+def group(control: FakeControl) -> Group:
+    """One of the two has a newer generation already, which the other one will have at once."""
+    return Group(control, points("data", 4, 3, 2), points("log", 3, 2))
+
+
+def test_a_group_is_shown_at_one_instant(group: Group, capsys: pytest.CaptureFixture[str]) -> None:
+    assert group.control.frazil("replica", "mount", "db") == 0
+    devices = ["/dev/mapper/frazil-data-g3", "/dev/mapper/frazil-log-g3"]
+    assert capsys.readouterr().out.split() == devices
+    assert group.control.frazil("replica", "mount", "db", "--generation", "2", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["group"] == "db"
+    assert [one["generation"]["number"] for one in document["members"]] == [2, 2]
+    assert [one["name"] for one in document["members"]] == ["data", "log"]
+
+
+def test_what_is_merged_meanwhile_is_looked_for_anew(group: Group) -> None:
+    def merged() -> Gone:
+        group.replicas = {name: points(name, 5, 4) for name in group.replicas}
+        return Gone("there is no generation 3")
+
+    group.refused.append(merged)
+    assert group.control.frazil("replica", "mount", "db") == 0
+    held = [("data", 3), ("log", 3), ("data", 5), ("log", 5)]
+    assert group.asked(pb.AttachReplicaRequest) == held
+    assert group.asked(pb.DetachReplicaRequest) == [("data", 3)], "nothing is left of a try"
+
+
+@pytest.mark.parametrize(
+    ("error", "options", "code"),
+    [(FrazilError("no"), [], 1), (Gone("merged"), ["--generation", "3"], 3)],
+)
+def test_all_of_a_group_or_none(
+    group: Group, error: FrazilError, options: list[str], code: int
+) -> None:
+    group.refused.append(lambda: error)
+    assert group.control.frazil("replica", "test", "db", *options) == code
+    assert group.asked(pb.DetachReplicaRequest) == [("data", 3)]
+
+
+def test_a_group_is_mounted_by_its_volumes_names(
+    group: Group,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(mounting.mount, "__defaults__", (Host("ext4", ["ro"]),))
+    assert group.control.frazil("replica", "mount", "db", str(tmp_path)) == 0
+    places = [str(tmp_path / "data"), str(tmp_path / "log")]
+    assert capsys.readouterr().out.split() == places
+    assert [str(path) for path in sorted(tmp_path.iterdir()) if path.is_dir()] == places
+
+
+def test_what_was_mounted_before_another_failed_is_unmounted(
+    group: Group, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    host = Host("ext4", ["ro"])
+    (tmp_path / "log").write_text("in the way")
+    monkeypatch.setattr(mounting.mount, "__defaults__", (host,))
+    monkeypatch.setattr(mounting.unmount, "__defaults__", (host,))
+    assert group.control.frazil("replica", "mount", "db", str(tmp_path)) == 2
+    assert host.ran[-1] == ["umount", "--", str(tmp_path / "data")]
+    assert group.asked(pb.DetachReplicaRequest) == [("data", 3), ("log", 3)]
+
+
+def test_a_group_is_let_go_together(group: Group, capsys: pytest.CaptureFixture[str]) -> None:
+    assert group.control.frazil("replica", "unmount", "db") == 5
+    for name in group.replicas:
+        group.replicas[name] = points(name, 3, 2, held=[generation(2)])
+    capsys.readouterr()
+    assert group.control.frazil("replica", "unmount", "db") == 0
+    assert group.asked(pb.DetachReplicaRequest) == [("data", 2), ("log", 2)]
+    assert capsys.readouterr().out == "db: generation 2 is let go\n"
+
+
+@pytest.mark.parametrize(
+    ("others", "name", "code", "says"),
+    [
+        ([], "shop", 3, "no such replica"),
+        ([points("index", 3, source_identity="host-b")], "db", 5, "by host-a and by host-b"),
+        ([points("index", 7)], "db", 3, "no generation of all volumes of db"),
+        ([points("index", role="promoted")], "db", 0, ""),
+    ],
+    ids=["unknown", "two sources", "nothing in common", "one that is a source here now"],
+)
+def test_what_a_groups_name_stands_for(
+    control: FakeControl,
+    capsys: pytest.CaptureFixture[str],
+    others: list[rpb.ReplicaVolume],
+    name: str,
+    code: int,
+    says: str,
+) -> None:
+    made = Group(control, points("data", 4, 3, 2), points("log", 3, 2), *others)
+    assert control.frazil("replica", "mount", name) == code
+    assert says in capsys.readouterr().err
+    assert bool(made.asked(pb.AttachReplicaRequest)) is (code == 0)
