@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,6 @@ from tests.topology import SIZE, SLOW, Member, Mirroring, Site, cycles, running
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(1800)]
 
-STAMPS = "tests.workload.stamps"
 ALL = ("north", "east", "south")
 QUOTA = 6 << 20
 ALLOWED = f"""
@@ -173,36 +171,6 @@ def test_fan_in_within_a_quota(site: Site) -> None:
     cycles([other], 1)
     end([other])
     end(mirrorings)
-
-
-def test_every_instant_of_a_group_is_one(site: Site) -> None:
-    members = [site.member("north", f"s-{n}x", n % 4, n) for n in range(8)]
-    heads = [member.head for member in members]
-    for head in heads:
-        site["north"].guest.run(f"dd if=/dev/zero of={head} bs=1M count=4 oflag=direct")
-    group("stamped", members)
-    mirroring = Mirroring.of_group("stamped", members, site["east"])
-    mirroring.sync()
-    writer = site["north"].guest.spawn(["python3", "-m", STAMPS, *heads])
-    newest: list[int] = []
-    while len(newest) < 6 or newest[-1] == 0:
-        found = judged(site, members, mirroring.sync())
-        assert found["faults"] == []
-        newest.append(found["newest"][-1])
-    writer.kill(15)
-    writer.wait()
-    assert newest[-1] > newest[0]
-    end([mirroring], "stamped")
-
-
-def judged(site: Site, members: list[Member], generation: int) -> dict[str, Any]:
-    """The judge's findings on all members' images of one generation at the replica."""
-    host, number = site["east"], ("--generation", str(generation))
-    shown = [host.json("replica", "mount", one.name, *number)["device"] for one in members]
-    found: dict[str, Any] = host.guest.call(f"{STAMPS}:judge_devices", shown)
-    for one in members:
-        host.frazil("replica", "unmount", one.name, *number)
-    return found
 
 
 def test_cycles_follow_one_another_until_the_break(site: Site) -> None:

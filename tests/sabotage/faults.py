@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import os
@@ -141,6 +142,19 @@ def any_base_fits() -> None:
     replace("control.replica.store:ReplicaStore._check_newest", make)
 
 
+def members_one_by_one() -> None:
+    """A group's heads are frozen one after another, each by itself."""
+
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        def freeze(self: Any, plan: Any) -> Any:
+            *_, last = [real(self, dataclasses.replace(plan, heads=(head,))) for head in plan.heads]
+            return last
+
+        return freeze
+
+    replace("dm_tables.freezer:Freezer.freeze", make)
+
+
 def other_protocol() -> None:
     """Speak another version of the protocol."""
     for module in ("control.wire.frames", "control.wire.peers", "control.replica.service"):
@@ -155,5 +169,6 @@ FAULTS: Final[dict[str, Callable[..., None]]] = {
     "delta-lost-on-the-wire": delta_lost_on_the_wire,
     "nothing-is-merged": nothing_is_merged,
     "any-base-fits": any_base_fits,
+    "members-one-by-one": members_one_by_one,
     "other-protocol": other_protocol,
 }
