@@ -88,12 +88,16 @@ def fence(volume: Volume, why: str) -> None:
 def unfence(volume: Volume, *, force: bool) -> None:
     """Give the head out whatever is known; without ``force`` only see that nothing speaks against.
 
+    Who took it over may have given it up since, so the replicas' hosts are asked again.
+
     What is known now is overridden, and no more: who takes over later fences again.
 
     :raises Fenced: without ``force``, and another host is known to have taken it over.
     """
     why = volume.record.fenced
     if not force:
+        if is_fenced(volume) and _nobody_has_it(volume):
+            volume.context.journal.set_fenced(volume.name, "")
         if is_fenced(volume):
             raise Fenced(
                 f"{volume.name} is kept from applications: {why}",
@@ -120,6 +124,17 @@ def _mirrors(volume: Volume) -> list[MirrorRecord]:
     journal = volume.context.journal
     mirrors = journal.mirrors_of(journal.group_of(volume.name))
     return [mirror for mirror in mirrors if mirror.peer]
+
+
+def _nobody_has_it(volume: Volume) -> bool:
+    """Whether all replicas' hosts say that they did not take it over, or not any more."""
+    mirrors = _mirrors(volume)
+    try:
+        return bool(mirrors) and not any(
+            ask(volume.name, mirror, volume.context) for mirror in mirrors
+        )
+    except FrazilError:
+        return False
 
 
 def _told(volume: Volume) -> list[str]:

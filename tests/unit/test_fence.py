@@ -91,6 +91,25 @@ def test_silence(sites: Sites, fencing: str) -> None:
     assert volume.stack.head.exists()
 
 
+def test_a_fence_ends_when_the_other_host_gave_up(sites: Sites) -> None:
+    sites.fail_over()
+    there, _ = comes_back(sites)
+    assert not there
+    volume, host = sites.other.soft.volume(VOLUME), sites.other.soft.host
+    with pytest.raises(Fenced):
+        host.unfence(volume, force=False)
+    sites.leader.side.stop()
+    with pytest.raises(Fenced):
+        host.unfence(volume, force=False)
+    assert not volume.stack.head.exists(), "nobody could be asked"
+    sites.leader.stop()
+    sites.leader.start(power=False)
+    sites.leader.roles.demoter.demote(GROUP, "loopback", force=True)
+    host.unfence(volume, force=False)
+    assert volume.stack.head.exists()
+    assert not fence.is_fenced(volume)
+
+
 @pytest.mark.parametrize("fencing", [ASK, PEER])
 def test_who_cannot_ask(sites: Sites, fencing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_fencing(sites, fencing)
