@@ -49,7 +49,8 @@ def give_up(
     if not taken:
         raise NothingToGiveUp(
             f"{', '.join(volumes)}: no source here, so nothing was written that could be given up",
-            "start the mirror again",
+            "start the mirror again; heads that are kept back at its source are given out by "
+            "'frazil volume activate' there, which asks again",
         )
     group = host.context.journal.group_of(taken[0])
     members = [volume.name for volume in host.roster.conductor(group).group.volumes]

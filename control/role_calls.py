@@ -12,7 +12,6 @@ import grpc
 from control import render
 from control.adopt import resolve
 from control.calls import Report, reported, typed, typed_stream
-from control.give_up import discard_there
 from control.host import Host
 from control.replica.side import ReplicaSide
 from control.switch import Roles
@@ -74,7 +73,7 @@ class RoleCalls(control_pb2_grpc.ControlServicer):
         """The other side gives up what it wrote."""
 
         def work(_: Report) -> pb.Progress:
-            return pb.Progress(phase="resolving", message=discard_there(self.host, request.mirror))
+            return pb.Progress(phase="resolving", message=self.roles.discard_there(request.mirror))
 
         yield from reported("resolving", work)
 

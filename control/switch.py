@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from control.demote import Demoter
-from control.give_up import give_up
+from control.give_up import discard_there, give_up
 from control.host import Host
 from control.mirror import MirrorWorker
 from control.promote import Promoter, WayBack
@@ -77,6 +77,14 @@ class Roles:
     def give_up(self, volumes: Sequence[str], identity: str) -> list[str]:
         """The other side's half of :func:`control.give_up.discard_there`."""
         return give_up(self._host, self._replicas, self.demoter, volumes, identity)
+
+    def discard_there(self, mirror: str) -> str:
+        """See :func:`control.give_up.discard_there`.
+
+        :raises Unavailable: another change of roles is under way.
+        """
+        with self._turning.alone(f"the end of a split brain of {mirror}"):
+            return discard_there(self._host, mirror)
 
     def switch(self, mirror: str, reverse_peer: str, say: Say, *, identity: str = "") -> list[str]:
         """Bring the last writes over, demote here, promote there.

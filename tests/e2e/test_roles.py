@@ -121,11 +121,11 @@ def test_a_lost_site_is_replaced_and_taken_back(pair: Pair) -> None:
 
 
 def replica_digests(host: FrazilHost) -> list[str]:
-    found = []
-    for name in NAMES:
-        attached = host.json("replica", "mount", name)
-        found.append(digest(host.guest, attached["device"]))
-        host.frazil("replica", "unmount", name)
+    """Of the group's newest instant."""
+    shown = host.json("replica", "mount", "g")
+    assert [one["name"] for one in shown["members"]] == list(NAMES)
+    found = [digest(host.guest, one["device"]) for one in shown["members"]]
+    host.frazil("replica", "unmount", "g")
     return found
 
 

@@ -181,11 +181,11 @@ def test_a_host_that_does_not_answer(sites: Sites) -> None:
 
 def test_the_call_of_the_control_service(sites: Sites) -> None:
     calls = RoleCalls()
-    calls.host = east(sites).soft.host
-    calls.host.roster.set_mirror_state(MIRROR, MirrorState.PAUSED)
+    calls.roles = east(sites).roles
+    east(sites).soft.host.roster.set_mirror_state(MIRROR, MirrorState.PAUSED)
     asked = pb.DiscardThereRequest(mirror=MIRROR)
     *_, last = calls.DiscardThere(asked, cast(Any, None))
     assert last.finished
     assert last.message.endswith("the mirror is paused: frazil mirror start there")
     with pytest.raises(NotFound):
-        discard_there(calls.host, "nothing")
+        discard_there(east(sites).soft.host, "nothing")
