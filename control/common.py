@@ -13,6 +13,7 @@ from control.mirror import MirrorWorker
 from control.records import GenerationRecord
 from control.replica.access import LOOPBACK
 from control.replica.records import ROLE_PROMOTED
+from control.volume import Volume
 from control.wire.channel import connect
 from control.wire.peers import Me, greet, peer_error
 from dm_tables.errors import FrazilError, Precondition
@@ -145,6 +146,23 @@ def _asked(worker: MirrorWorker, group: Group) -> There:
                 reply = stub.Describe(request, timeout=ASK_SECONDS)
             except grpc.RpcError as error:
                 raise peer_error(error, record.peer) from error
-            newest[volume.name] = str(reply.newest.uuid)
+            newest[volume.name] = _newest(worker, volume, reply)
             roles.add(reply.role)
     return There(worker, newest, ROLE_PROMOTED in roles, host_name)
+
+
+def _newest(worker: MirrorWorker, volume: Volume, reply: replica_pb2.ReplicaVolume) -> str:
+    """The UUID of the newest generation that the peer is known to have of a volume.
+
+    Of a replica that was promoted the peer tells from which generation. What it froze since then
+    may have been mirrored to here, before this side was promoted in turn.
+    """
+    told = str(reply.newest.uuid)
+    if reply.role != ROLE_PROMOTED:
+        return told
+    journal = worker.context.journal
+    known = journal.standing(worker.mirror, volume.name).committed_uuid
+    order = [made.uuid for made in journal.generations(volume.name)]
+    if known not in order or told not in order:
+        return told
+    return min(told, known, key=order.index)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.strategies import booleans, integers
 
 from dm_tables.units import SECTOR
 from tests.histories.rules import as_rule
@@ -50,6 +51,22 @@ class Failovers(SitesHistory, RuleBasedStateMachine):
     copy = as_rule(SitesHistory.copy, STEPS["copy"])
     merge = as_rule(SitesHistory.merge, STEPS["merge"])
     fail_over = as_rule(SitesHistory.fail_over, STEPS["fail_over"])
+
+    @rule(work=integers(0, 2), lost=booleans(), power=booleans())
+    def take_back(self, work: int, lost: bool, power: bool) -> None:
+        """A failover that was none: the old site goes on, and the new one gives up its writes."""
+        if lost:
+            self.write("a", 50, 9)
+        if lost and work:
+            self.sites.freeze()
+        self.sites.fail_over()
+        for number in range(work):
+            self.write("b", 7 + number * 30, 12)
+            self.sites.freeze()
+        self.sites.take_back(power=power)
+        self.right()
+        self.copy()
+
     switch = as_rule(SitesHistory.switch, STEPS["switch"])
     restart = as_rule(SitesHistory.restart, STEPS["restart"])
 

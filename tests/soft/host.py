@@ -123,7 +123,7 @@ class SoftHost:
             listen=msgspec.structs.replace(
                 defaults.listen, address=f"unix:{directory}/peer", plaintext=True
             ),
-            replica=msgspec.structs.replace(defaults.replica, allow=(Rule(),)),
+            replica=msgspec.structs.replace(defaults.replica, allow=(Rule(discard=True),)),
         )
         directory.mkdir()
         (directory / "state").mkdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from control.chunk_size import DEFAULT_CHUNK
+from control.give_up import discard_there
 from control.promote import WayBack
 from control.records import GroupRecord, MirrorRecord, MirrorState
 from control.replica.images import open_image
@@ -119,6 +120,7 @@ class Sites:
         self.models = {name: VolumeModel(bytearray(data)) for name, data in volumes.items()}
         self.known: dict[tuple[Path, str], str] = {}
         self.died = False
+        self._left: dict[str, tuple[bytearray, set[int]]] = {}
         for name, data in volumes.items():
             path = self.directory / f"{name}.disk"
             path.write_bytes(data)
@@ -202,6 +204,7 @@ class Sites:
             self._promote()
         self.leader, self.other = self.other, self.leader
         for name, model in self.models.items():
+            self._left[name] = (model.head, set(model.since))
             newest = self.leader.soft.journal.generations(name)[0]
             model.head = bytearray(model.images[newest.uuid])
             model.since.clear()
@@ -238,6 +241,17 @@ class Sites:
                 self.other.roles.demoter.demote(GROUP, "loopback", force=True)
             for volume in self.models:
                 self.other.side.drop_diverged(volume)
+
+    def take_back(self, *, power: bool) -> None:
+        """The site that was gone is there again, and the other one gives up what it wrote."""
+        self.other.start(power=power)
+        (mirror,) = self.other.mirrors
+        discard_there(self.other.soft.host, mirror)
+        demand(not self.leader.leads, "the other site gives up, and leads")
+        for name, model in self.models.items():
+            self.leader.side.drop_diverged(name)
+            model.head, model.since = self._left[name]
+        self.leader, self.other = self.other, self.leader
 
     def switch(self) -> bool:
         """As planned, where nothing is on one side alone. :return: whether it was so."""

@@ -189,3 +189,24 @@ def test_the_call_of_the_control_service(sites: Sites) -> None:
     assert last.message.endswith("the mirror is paused: frazil mirror start there")
     with pytest.raises(NotFound):
         discard_there(east(sites).soft.host, "nothing")
+
+
+def test_who_was_promoted_once_has_what_it_mirrored_since(sites: Sites) -> None:
+    """Its replica's record stands at the generation that it was promoted from, long ago."""
+    sites.other.roles.demoter.demote(GROUP, "loopback", force=True)
+    for name in NAMES:
+        sites.other.side.drop_diverged(name)
+    for seed in (8, 9):
+        sites.write("b", seed * CHUNK, noise(seed))
+        sites.freeze()
+        assert sites.copy() is None
+    newest = sites.other.newest("b").generation.number
+    sites.fail_over()
+    sites.write("a", 0, noise(10))
+    sites.take_back(power=True)
+    assert sites.other.newest("b").generation.number == newest
+    sites.check()
+    sites.write("a", CHUNK, noise(11))
+    sites.freeze()
+    assert sites.copy() is None
+    sites.check()
