@@ -52,8 +52,8 @@ class Failovers(SitesHistory, RuleBasedStateMachine):
     merge = as_rule(SitesHistory.merge, STEPS["merge"])
     fail_over = as_rule(SitesHistory.fail_over, STEPS["fail_over"])
 
-    @rule(work=integers(0, 2), lost=booleans(), power=booleans())
-    def take_back(self, work: int, lost: bool, power: bool) -> None:
+    @rule(work=integers(0, 2), lost=booleans(), power=booleans(), used=booleans())
+    def take_back(self, work: int, lost: bool, power: bool, used: bool) -> None:
         """A failover that was none: the old site goes on, and the new one gives up its writes."""
         if lost:
             self.write("a", 50, 9)
@@ -63,7 +63,7 @@ class Failovers(SitesHistory, RuleBasedStateMachine):
         for number in range(work):
             self.write("b", 7 + number * 30, 12)
             self.sites.freeze()
-        self.sites.take_back(power=power)
+        self.sites.take_back(power=power, written=self.chance.randbytes(4096) if used else b"")
         self.right()
         self.copy()
 

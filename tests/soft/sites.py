@@ -242,9 +242,14 @@ class Sites:
             for volume in self.models:
                 self.other.side.drop_diverged(volume)
 
-    def take_back(self, *, power: bool) -> None:
-        """The site that was gone is there again, and the other one gives up what it wrote."""
+    def take_back(self, *, power: bool, written: bytes = b"") -> None:
+        """The site that was gone is there again, and the other one gives up what it wrote.
+
+        :param written: to every head of it before, although the other one took over.
+        """
         self.other.start(power=power)
+        if written:
+            self._use_all_the_same(written)
         (mirror,) = self.other.mirrors
         discard_there(self.other.soft.host, mirror)
         demand(not self.leader.leads, "the other site gives up, and leads")
@@ -252,6 +257,12 @@ class Sites:
             self.leader.side.drop_diverged(name)
             model.head, model.since = self._left[name]
         self.leader, self.other = self.other, self.leader
+
+    def _use_all_the_same(self, written: bytes) -> None:
+        for name, (head, since) in self._left.items():
+            self.other.soft.host.unfence(self.other.soft.volume(name), force=True)
+            self.other.mapper.write(self.other.soft.head(name), 0, written)
+            VolumeModel(head, since=since).write(0, written)
 
     def switch(self) -> bool:
         """As planned, where nothing is on one side alone. :return: whether it was so."""
