@@ -183,6 +183,8 @@ class MirrorWorker(threading.Thread):
         number = newest.number if newest is not None else 0
         pending = number > self.committed_number and number >= self._asked_number
         due = self._look_in(record, idle=not pending and not self.group.written())
+        if not self.asked:
+            due = max(due, self.timing.room_in(record, self.committed))
         return Readiness(pending, due, self.counts)
 
     @property
@@ -192,7 +194,10 @@ class MirrorWorker(threading.Thread):
 
     def due(self, record: MirrorRecord, *, idle: bool) -> float | None:
         """Seconds until the next cycle at the earliest; None: only when asked."""
-        return 0.0 if self.asked else self.timing.due(record, self.committed, idle=idle)
+        if self.asked:
+            return 0.0
+        due = self.timing.due(record, self.committed, idle=idle)
+        return None if due is None else max(due, self.timing.room_in(record, self.committed))
 
     def _look_in(self, record: MirrorRecord, *, idle: bool) -> float:
         return 0.0 if self.asked else self.timing.look_in(record, self.committed, idle=idle)

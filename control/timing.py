@@ -78,9 +78,16 @@ class MirrorTiming:
         )
         if due is None:
             return None
-        if _bounded(timing.pace) and standing and self._group.layers_at_most() >= LAYERS_AT_MOST:
-            due = max(due, POLL_SECONDS)
         return max(due, self.shut(record, now))
+
+    def room_in(self, record: MirrorRecord, standing: StandingRecord | None) -> float:
+        """Seconds that a freeze waits because the stack is high; 0: it is not.
+
+        A copy of what is frozen already does not: it is what lets layers go.
+        """
+        if standing is None or not _bounded(self.of(record).pace):
+            return 0.0
+        return POLL_SECONDS if self._group.layers_at_most() >= LAYERS_AT_MOST else 0.0
 
     def look_in(
         self, record: MirrorRecord, standing: StandingRecord | None, *, idle: bool

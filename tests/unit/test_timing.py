@@ -50,6 +50,10 @@ class Bench:
         record = dataclasses.replace(RECORD, **fields)
         return self.timing.look_in(record, self.standing(age), idle=idle)
 
+    def room_in(self, age: float | None, **fields: Any) -> float:
+        standing = None if age is None else self.standing(age)
+        return self.timing.room_in(dataclasses.replace(RECORD, **fields), standing)
+
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
@@ -67,8 +71,12 @@ def test_a_continuous_mirror_is_due_when_something_was_written(bench: Bench) -> 
     assert bench.due(5.0) == 0.0
     assert bench.due(5.0, idle=True) == 55.0
     assert bench.look_in(5.0, idle=True) == 0.5, "it has to be asked again before"
+    assert bench.room_in(5.0) == 0.0
     bench.layers = LAYERS_AT_MOST
-    assert bench.look_in(5.0) == 0.5, "merges come first"
+    assert bench.room_in(5.0) == 0.5, "merges come before a freeze"
+    assert bench.room_in(5.0, on_demand=True) == 0.0
+    assert bench.room_in(None) == 0.0
+    assert bench.look_in(5.0) == 0.0, "what is frozen is copied"
     assert bench.due(None) == 0.0
 
 
