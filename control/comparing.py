@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from control.blocks import BlockSet
 from control.context import Context
@@ -13,10 +15,25 @@ from control.records import GenerationRecord, MirrorRecord
 from control.units_text import human_size
 from control.verify import Load, Save, Verification, verify_generation
 from control.verify_position import KeptTexts, Position
+from control.wire.errors import GenerationNotFound
 from dm_tables.errors import Precondition, Unavailable
+
+NEWER_SECONDS = 20.0
+"""How long a newer generation is waited for, where the one to be compared is gone."""
+
+LOOK_SECONDS = 0.2
 
 SEPARATOR = "+"
 """Between the names of mirror and volume; no name has one."""
+
+
+class MergedOver(Precondition):
+    """What the replica has cannot be compared: its image is not here any more."""
+
+    def __init__(self, volume: str, number: int) -> None:
+        super().__init__(
+            f"generation {number} of {volume} is merged over here", "compare after the next cycle"
+        )
 
 
 def key_of(mirror: str, volume: str) -> str:
@@ -53,10 +70,7 @@ class Comparisons:
                 continue
             images = {generation.uuid: generation for generation in volume.images()}
             if standing.committed_uuid not in images:
-                raise Precondition(
-                    f"generation {standing.committed_number} of {volume.name} is merged over here",
-                    "compare after the next cycle",
-                )
+                raise MergedOver(volume.name, standing.committed_number)
             found.append((volume, images[standing.committed_uuid]))
         if not found:
             raise Precondition(
@@ -82,6 +96,9 @@ class Comparisons:
         Keywords and errors are those of :func:`control.verify.verify_generation`.
         """
         with volume.hold(generation.layer):
+            # It may have been merged over before it was held.
+            if generation.uuid not in {there.uuid for there in volume.images()}:
+                raise MergedOver(volume.name, generation.number)
             return verify_generation(
                 volume,
                 self.record,
@@ -145,6 +162,32 @@ class Comparisons:
         self._kept.save(key, through.text())
         self._tell(volume, generation, found)
         return found
+
+    def newest(
+        self, volume: MirroredVolume, generation: GenerationRecord, **options: Any
+    ) -> tuple[GenerationRecord, Verification]:
+        """As :meth:`asked`; at a newer generation where this one goes before it is held.
+
+        :return: at which one, and what was found.
+        """
+        until = time.monotonic() + NEWER_SECONDS
+        while True:
+            try:
+                return generation, self.asked(volume, generation, **options)
+            except (GenerationNotFound, MergedOver):
+                newer = self._newer(volume.name, generation)
+                if newer is None and time.monotonic() > until:
+                    raise
+                generation = newer or generation
+                options["cancel"].wait(LOOK_SECONDS)
+
+    def _newer(self, volume: str, generation: GenerationRecord) -> GenerationRecord | None:
+        """What the replica has by now, if that is another one than it was."""
+        try:
+            found = next(made for there, made in self.members() if there.name == volume)
+        except MergedOver:
+            return None
+        return found if found.uuid != generation.uuid else None
 
     def forget(self, volumes: Iterable[str]) -> None:
         """All that was asked for is compared: the next one begins anew."""

@@ -30,6 +30,7 @@ def fold(volume: Volume, limiter: RateLimiter) -> GenerationRecord | None:
         with DirectFile(volume.stack.layer(live.sequence).path) as device:
             device.fsync()
         volume.remember(live)
+        journal.note_merging(volume.uuid, live.sequence)
         volume.copy_into_spans(live, limiter)
         tracked = [one for one in journal.standings_of(volume.name) if not one.lacking_all]
         with journal.transaction():

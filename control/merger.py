@@ -12,6 +12,7 @@ from control.context import Context
 from control.cycle import Limits, outgrown
 from control.limiter import Interrupted, RateLimiter
 from control.mirror import MirrorWorker
+from control.records import LayerState
 from control.squashing import pair_to_squash, squash
 from control.volume import Volume
 from dm_tables.errors import FrazilError
@@ -127,6 +128,8 @@ def outgrew(worker: MirrorWorker, volume: Volume, limits: Limits) -> bool:
     """Whether more is kept of a volume for a mirror than the limits say."""
     journal = volume.context.journal
     frozen_at = {made.layer: made.frozen_at or 0.0 for made in journal.generations(volume.name)}
-    layers = [(layer, volume.size_of_layer(layer)) for layer in volume.layers]
+    # One that a freeze is only preparing may not have its room yet.
+    there = [layer for layer in volume.layers if layer.state is not LayerState.PREPARED]
+    layers = [(layer, volume.size_of_layer(layer)) for layer in there]
     standing = journal.standing(worker.mirror, volume.name)
     return outgrown(limits, standing, layers, frozen_at, time.time())

@@ -283,8 +283,8 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
 
         def work(report: Report) -> pb.Progress:
             members = worker.comparisons.members()
-            compared = [
-                worker.comparisons.asked(
+            compared = {
+                member[0].name: worker.comparisons.newest(
                     *member,
                     block_bytes=request.block_bytes,
                     rate_bytes=request.rate_bytes,
@@ -293,13 +293,14 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
                     cancel=cancel,
                 )
                 for member in members
-            ]
-            found = dict(zip([volume.name for volume, _ in members], compared, strict=True))
+            }
+            found = {volume: one for volume, (_, one) in compared.items()}
+            newest = max((made for made, _ in compared.values()), key=lambda made: made.number)
             for volume, one in found.items():
                 if request.repair and one.blocks:
                     self.host.roster.repair(worker.mirror, volume, repair_blocks(one))
             worker.comparisons.forget(found)
-            return render.compared_message(members[0][1], found)
+            return render.compared_message(newest, found)
 
         yield from reported("verifying", work)
 

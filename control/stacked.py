@@ -125,6 +125,17 @@ class Stacked:
             with self._holding:
                 self._held[layer] -= 1
 
+    def begin_merge(self, layer: LayerRecord) -> bool:
+        """Write down that a layer is merged from now on, unless somebody holds what is below.
+
+        Who holds an image, and then still finds it among :meth:`images`, has it for as long.
+        """
+        with self._holding:
+            if any(count > 0 and below < layer.sequence for below, count in self._held.items()):
+                return False
+            self.context.journal.note_merging(self.uuid, layer.sequence)
+        return True
+
     # How full.
 
     def watch_live(self) -> None:

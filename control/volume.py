@@ -300,7 +300,8 @@ class Volume(Stacked):
                     f"the layers of {self.name} are kept as they are while it changes sides",
                     "wait until its promote or demote has ended",
                 )
-            if any(there.sequence == layer.sequence for there in self.layers):
+            there = any(one.sequence == layer.sequence for one in self.layers)
+            if there and self.begin_merge(layer):
                 self.copy_into_spans(layer, limiter, between)
                 self._merged(layer)
 
@@ -311,7 +312,6 @@ class Volume(Stacked):
         between: Callable[[], None] = lambda: None,
     ) -> None:
         """Copy a layer's chunks into the spans, durably; no layer may lie between (claim 19)."""
-        self.context.journal.note_merging(self.uuid, layer.sequence)
         total = self.frozen_chunks(layer)
 
         def progress(done: int, _: Bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from typing import Any, cast
 
 import pytest
 
+from control import comparing
 from control.blocks import BlockSet
-from control.comparing import Comparisons
+from control.comparing import Comparisons, MergedOver
 from control.config import Config, CopySection, StateSection, VerifySection
 from control.context import Context
 from control.events import Events
@@ -32,6 +34,7 @@ from control.spans import Span
 from control.store.direct import DirectFile
 from control.units_text import Seconds
 from control.verify_position import KeptTexts
+from control.wire.errors import GenerationNotFound
 from dm_tables.errors import Precondition, Unavailable
 from dm_tables.units import MIB, Bytes
 from tests.ends import SIZE, Ends, blocks
@@ -253,3 +256,56 @@ def test_a_scrub_of_what_is_merged_over_is_tried_again(source: Source) -> None:
     scrubber = scrubber_of(source.context, cast(Roster, roster(source)))
     assert scrubber.step() == 60.0
     assert source.told() == []
+
+
+class Cycle(threading.Event):
+    """As long as something is waited for, a cycle goes on."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.source.there = [self.source.generation]
+        self.source.commit()
+        return False
+
+
+def newest(
+    source: Source, generation: GenerationRecord, cancel: threading.Event | None = None
+) -> tuple[GenerationRecord, bool]:
+    """Compare it, or what has come since. :return: what was, and whether it is the same."""
+    found, compared = source.comparisons.newest(
+        source.volume,
+        generation,
+        block_bytes=0,
+        rate_bytes=0,
+        resume=False,
+        progress=lambda *_: None,
+        cancel=cancel or threading.Event(),
+    )
+    return found, not compared.blocks
+
+
+def test_what_is_gone_before_it_is_held_is_compared_at_a_newer_generation(source: Source) -> None:
+    """Cycles go on meanwhile, and either end may have merged past it by then."""
+    before = dataclasses.replace(source.generation, uuid=generation(7).uuid)
+    source.there = [before]
+    source.journal.change_standing("m", "data", committed_uuid=before.uuid)
+    there = (source.generation, True)
+    assert newest(source, before, Cycle(source)) == there, "the replica has it no more"
+    assert newest(source, before, Cycle(source)) == there, "nor is it here"
+
+
+def test_where_nothing_newer_comes_it_is_told(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "NEWER_SECONDS", 0.3)
+    before = dataclasses.replace(source.generation, uuid=generation(7).uuid)
+    source.there = [before]
+    source.journal.change_standing("m", "data", committed_uuid=before.uuid)
+    with pytest.raises(GenerationNotFound):
+        newest(source, before)
+    source.there = []
+    with pytest.raises(MergedOver):
+        newest(source, before)

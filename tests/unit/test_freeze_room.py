@@ -10,6 +10,7 @@ from control.pool.errors import PoolFull
 from control.timing import LAYERS_AT_MOST
 from dm_tables.errors import Unavailable
 from dm_tables.units import Bytes
+from tests.soft.sites import Sites
 from tests.soft.world import GROUP, World
 
 CHUNK = 4096
@@ -52,16 +53,18 @@ def test_nothing_gives_room_while_the_replica_lacks_it(world: World) -> None:
     assert world.source.volume("a").layers == layers
 
 
-def test_a_high_stack_holds_back_freezes_and_no_copy(world: World) -> None:
-    group = world.roster.conductor(GROUP).group
-    while group.layers_at_most() < LAYERS_AT_MOST:
-        world.write("a", 0, bytes(CHUNK))
-        world.freeze()
-    worker = world.roster.worker("on")
-    newest = group.newest()
-    assert newest is not None
-    ready = worker.readiness(newest)
-    assert ready is not None
-    assert ready.due_in > 0
-    assert world.copy("on") is None
-    assert worker.committed_number == newest.number, "it is what lets layers go"
+def test_a_high_stack_holds_back_freezes_and_no_copy() -> None:
+    sites = Sites({"a": bytes(64 * CHUNK)})
+    try:
+        sites.freeze()
+        assert sites.copy() is None
+        group = sites.host.roster.conductor(GROUP).group
+        while group.layers_at_most() < LAYERS_AT_MOST:
+            sites.write("a", 0, bytes(CHUNK))
+            sites.freeze()
+        worker = sites.host.roster.worker("there")
+        assert worker.readiness(group.newest()).due_in > 0
+        assert sites.copy() is None
+        assert worker.committed_number == group.newest_number(), "it is what lets layers go"
+    finally:
+        sites.close()
