@@ -8,6 +8,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -143,11 +144,13 @@ def any_base_fits() -> None:
 
 
 def members_one_by_one() -> None:
-    """A group's heads are frozen one after another, each by itself."""
+    """A group's heads are frozen one after another, each by itself, with time in between."""
 
     def make(real: Callable[..., Any]) -> Callable[..., Any]:
         def freeze(self: Any, plan: Any) -> Any:
-            *_, last = [real(self, dataclasses.replace(plan, heads=(head,))) for head in plan.heads]
+            for head in plan.heads:
+                last = real(self, dataclasses.replace(plan, heads=(head,)))
+                time.sleep(0.1)
             return last
 
         return freeze
