@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -62,14 +63,15 @@ class Conductor(threading.Thread):
         self._finish_hooks()
         while not self._stopping:
             self._wanted.clear()
+            began = time.monotonic()
             try:
                 wait = self._step()
                 self._attempts = 0
             except FrazilError as error:
-                wait = self._failed(error)
+                wait = self._failed(error, began)
             except Exception as error:
                 log.exception("group %s", self.group.name)
-                wait = self._failed(FrazilError(f"internal error: {error!r}"))
+                wait = self._failed(FrazilError(f"internal error: {error!r}"), began)
             if wait > 0:
                 self._wanted.wait(wait)
 
@@ -80,12 +82,12 @@ class Conductor(threading.Thread):
         except Exception:
             log.exception("hooks of group %s", self.group.name)
 
-    def _failed(self, error: FrazilError) -> float:
+    def _failed(self, error: FrazilError, began: float) -> float:
         self._attempts += 1
         settings = self._context.config.copy
         self.problem = str(error)
         for worker in self._workers():
-            worker.report(error)
+            worker.report(error, began)
         return min(settings.retry_longest, settings.retry_first * 2.0 ** min(self._attempts, 20))
 
     def _step(self) -> float:

@@ -56,7 +56,7 @@ class MirrorWorker(threading.Thread):
         self.group = group
         self.context = context
         self.now = Now()
-        self.failures = 0
+        self._failure: tuple[float, FrazilError] | None = None
         self.changed = threading.Condition()
         self._cancel = threading.Event()
         self.timing = MirrorTiming(name, group, context)
@@ -110,6 +110,15 @@ class MirrorWorker(threading.Thread):
         return any(joiner.volume == volume and joiner.is_alive() for joiner in self._joiners)
 
     # What others ask of it.
+
+    def failed_since(self, moment: float) -> FrazilError | None:
+        """What went wrong last, if that was tried at a moment or later.
+
+        :param moment: as ``time.monotonic()`` has it. An attempt that had begun before tells of
+            how it was then: it is made again at once, and its failure is nobody's answer.
+        """
+        failure = self._failure
+        return failure[1] if failure is not None and failure[0] >= moment else None
 
     def wake(self) -> None:
         """Look again at what is to be done, now."""
@@ -216,14 +225,15 @@ class MirrorWorker(threading.Thread):
             self._cancel.clear()
             # What comes while it looks is looked at next, not slept over.
             self._news = False
+            began = time.monotonic()
             try:
                 wait = self._step()
                 self._attempts = 0
             except FrazilError as error:
-                wait = self._failed(error)
+                wait = self._failed(error, began)
             except Exception as error:
                 log.exception("mirror %s", self.mirror)
-                wait = self._failed(FrazilError(f"internal error: {error!r}"))
+                wait = self._failed(FrazilError(f"internal error: {error!r}"), began)
             with self.changed:
                 self.changed.notify_all()
                 interrupted = self._stopping or self._cancel.is_set()
@@ -237,7 +247,7 @@ class MirrorWorker(threading.Thread):
         was = self.now
         self.now = Now(phase, cycle, copy, was.problem, was.error, failing_since=was.failing_since)
 
-    def _failed(self, error: FrazilError) -> float:
+    def _failed(self, error: FrazilError, began: float) -> float:
         if self._stopping or self._cancel.is_set():
             self.now.phase = "idle"
             return 0.0
@@ -248,19 +258,22 @@ class MirrorWorker(threading.Thread):
         wait = settings.retry_first * 2.0 ** min(self._attempts - 1, 20)
         wait = min(settings.retry_longest, wait)
         wait *= random.uniform(0.8, 1.2)  # noqa: S311
-        self.report(error)
+        self.report(error, began)
         self.now.phase = "waiting"
         self.now.next_attempt = time.time() + wait
         return wait
 
-    def report(self, error: FrazilError) -> None:
-        """Show what went wrong, and tell it once."""
+    def report(self, error: FrazilError, began: float) -> None:
+        """Show what went wrong, and tell it once.
+
+        :param began: when it was begun that failed, as ``time.monotonic()`` has it.
+        """
         if str(error) != self.now.problem:
             self.context.events.add("warning", self.mirror, error.name, str(error))
         self.now.problem = str(error)
         self.now.error = error
         self.now.failing_since = self.now.failing_since or time.time()
-        self.failures += 1
+        self._failure = began, error
 
     def _step(self) -> float:
         """Do what is due. :return: how many seconds to wait before the next look."""
@@ -292,14 +305,14 @@ class MirrorWorker(threading.Thread):
 
     def _at_rest(self, record: MirrorRecord) -> float:
         """Nothing is sent; but a head may be given out here that another host took over."""
-        told, self.now = self.now.problem, Now()
+        told, self.now, began = self.now.problem, Now(), time.monotonic()
         if self._asked_there or not record.peer or record.origin is not Origin.GROUP:
             return FOREVER
         try:
             self._ask_there(record)
         except ReplicaPromoted as error:
             self.now.problem = told
-            self.report(self.group.taken_over(error, self.mirror, self.committed_number))
+            self.report(self.group.taken_over(error, self.mirror, self.committed_number), began)
             return FOREVER
         return FOREVER if self._asked_there else ASK_AGAIN_SECONDS
 
@@ -418,9 +431,10 @@ class MirrorWorker(threading.Thread):
                 told = f"{volume.name} is part of the group from the next generation on"
                 self.context.events.add("info", self.mirror, "joined", told)
             elif wanted() and not self._cancel.is_set():
-                self.report(error)
+                self.report(error, began)
             self._committed()
 
+        began = time.monotonic()
         copy = self._copy_of(record, [(volume, generation)])
         joiner = Joiner(copy, volume.name, self._joining, wanted, ended)
         self._joiners.append(joiner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -242,15 +243,15 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
                 f"mirror {request.name} is {worker.record.state.value}",
                 f"frazil mirror start {request.name}",
             )
-        failures = worker.failures
+        asked = time.monotonic()
         number = self.host.roster.ask(request.name)
         if not request.wait:
             yield pb.Progress(phase="asked", finished=True, message="a cycle starts now")
             return
-        yield from self._until_committed(worker, number, failures, context)
+        yield from self._until_committed(worker, number, asked, context)
 
     def _until_committed(
-        self, worker: MirrorWorker, number: int, failures: int, context: grpc.ServicerContext
+        self, worker: MirrorWorker, number: int, asked: float, context: grpc.ServicerContext
     ) -> Iterator[pb.Progress]:
         """Follow the worker; what waiting may cure is waited for, anything else ends the call."""
         while context.is_active() and not self.stopping.is_set():
@@ -262,8 +263,9 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
                 last.message = f"generation {standing.committed_number} is committed"
                 yield last
                 return
-            if worker.failures > failures and now.error and now.kind is not Kind.UNAVAILABLE:
-                raise now.error
+            failed = worker.failed_since(asked)
+            if failed is not None and failed.kind is not Kind.UNAVAILABLE:
+                raise failed
             step = pb.Progress(phase=now.phase, message=now.problem)
             if now.progress is not None:
                 step.done, step.total = now.progress.done, now.progress.total

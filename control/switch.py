@@ -138,12 +138,12 @@ class Roles:
             return self._ask(record, request)
 
     def _sync(self, worker: MirrorWorker) -> None:
-        failures = worker.failures
+        asked = time.monotonic()
         number = self._host.roster.ask(worker.mirror)
         while worker.committed_number < number:
-            now = worker.now
-            if worker.failures > failures and now.error and now.kind is not Kind.UNAVAILABLE:
-                raise now.error
+            failed = worker.failed_since(asked)
+            if failed is not None and failed.kind is not Kind.UNAVAILABLE:
+                raise failed
             time.sleep(LOOK_SECONDS)
 
     def _ask(self, mirror: MirrorRecord, request: replica_pb2.TakeOverRequest) -> list[str]:

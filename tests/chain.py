@@ -123,11 +123,12 @@ class Station:
     def sync(self, name: str) -> CycleRecord:
         """Bring the newest instant over. :raises FrazilError: what went wrong."""
         worker = self.roster.worker(name)
-        failures = worker.failures
+        asked = time.monotonic()
         number = self.roster.ask(name)
-        until(lambda: worker.committed_number >= number or worker.failures > failures)
-        if worker.committed_number < number and worker.now.error is not None:
-            raise worker.now.error
+        until(lambda: worker.committed_number >= number or worker.failed_since(asked))
+        failed = worker.failed_since(asked)
+        if worker.committed_number < number and failed is not None:
+            raise failed
         until(lambda: worker.now.phase == "idle")
         return self.journal.cycles(name, 1)[0]
 

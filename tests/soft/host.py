@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -179,10 +180,11 @@ class SoftHost:
         worker = self.host.roster.worker(mirror)
         worker._cancel.clear()
         failed: FrazilError | None = None
+        began = time.monotonic()
         try:
             worker._step()
         except FrazilError as error:
-            worker._failed(error)
+            worker._failed(error, began)
             failed = error
         finally:
             for joiner in worker._joiners:
