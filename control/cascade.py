@@ -7,6 +7,7 @@ knows it as the same one. The layers that the replica keeps are the deltas, as a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -71,10 +72,13 @@ class CascadeVolume:
             ]
 
     @contextmanager
-    def hold(self, layer: int) -> Iterator[None]:
-        """Keep the image of the generation with this number. :raises GenerationNotFound: gone."""
+    def hold(self, layer: int) -> Iterator[threading.Event]:
+        """Keep the image of the generation with this number: it is never taken away.
+
+        :raises GenerationNotFound: gone.
+        """
         with self._store.reading(self.name, layer):
-            yield
+            yield threading.Event()
 
     @contextmanager
     def open_image(self, generation: GenerationRecord) -> Iterator[Readable]:

@@ -95,11 +95,11 @@ class Comparisons:
 
         Keywords and errors are those of :func:`control.verify.verify_generation`.
         """
-        with volume.hold(generation.layer):
+        with volume.hold(generation.layer) as taken:
             # It may have been merged over before it was held.
             if generation.uuid not in {there.uuid for there in volume.images()}:
                 raise MergedOver(volume.name, generation.number)
-            return verify_generation(
+            found = verify_generation(
                 volume,
                 self.record,
                 self._context,
@@ -111,7 +111,11 @@ class Comparisons:
                 save=save,
                 seconds=seconds,
                 cancel=cancel,
+                taken=taken,
             )
+            if taken.is_set():
+                raise MergedOver(volume.name, generation.number)
+            return found
 
     def after_commit(
         self, volume: MirroredVolume, generation: GenerationRecord, cancel: threading.Event

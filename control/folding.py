@@ -23,10 +23,12 @@ def fold(volume: Volume, limiter: RateLimiter) -> GenerationRecord | None:
     that is journaled before anything is swapped, so a crash in between says the same.
 
     :return: the generation that the folding froze; None if the head is untracked now.
+    :raises Precondition: a layer below is not merged; nothing was changed.
     """
     journal = volume.context.journal
     with volume.tables, volume.merging:
         live = next(r for r in volume.layers if r.state is LayerState.LIVE)
+        volume.check_lowest(live)
         with DirectFile(volume.stack.layer(live.sequence).path) as device:
             device.fsync()
         volume.remember(live)

@@ -72,7 +72,7 @@ class Merger(threading.Thread):
             if layer is None:
                 return self._merge_outgrown(volume) or self._squash(volume)
             self._before(volume)
-            volume.merge_lowest(layer, self.limiter)
+            merged = volume.merge_lowest(layer, self.limiter)
         except Interrupted:
             return False
         except FrazilError as error:
@@ -84,7 +84,7 @@ class Merger(threading.Thread):
             log.exception("merging volume %s", volume.name)
             return False
         volume.problem = ""
-        return True
+        return merged
 
     def _merge_outgrown(self, volume: Volume) -> bool:
         """Merge a layer that is only kept for replicas that do not come along, past the limits.
@@ -103,7 +103,8 @@ class Merger(threading.Thread):
                 return False
             self._before(volume)
             volume.remember(layer)
-            volume.merge_lowest(layer, self.limiter)
+            if not volume.merge_lowest(layer, self.limiter):
+                return False
         told = f"layer {layer.sequence} is merged; what {late[0].mirror} lacks is remembered"
         self._context.events.add("info", volume.name, "outgrown", told)
         return True

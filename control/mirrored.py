@@ -6,6 +6,7 @@ committed here, and is mirrored on, is the other (:mod:`control.cascade`).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -151,8 +152,11 @@ class MirroredVolume(Protocol):
     def images(self) -> list[GenerationRecord]:
         """The frozen instants whose image is there, newest first."""
 
-    def hold(self, layer: int) -> AbstractContextManager[None]:
-        """Keep the image of a layer device as long as the context lasts."""
+    def hold(self, layer: int) -> AbstractContextManager[threading.Event]:
+        """Keep the image of a layer device as long as the context lasts.
+
+        :return: set if it was taken away all the same: what was read since is something else.
+        """
 
     def open_image(self, generation: GenerationRecord) -> AbstractContextManager[Readable]:
         """A generation's image: unchanging as long as it is held."""

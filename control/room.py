@@ -189,7 +189,8 @@ class RoomKeeper(threading.Thread):
         for layer in volume.layers:
             if layer.state is LayerState.FROZEN:
                 volume.remember(layer)
-                volume.merge_lowest(layer, limiter, lambda: self._relieve(volume))
+                # The application comes first: a comparison that holds an image is told to end.
+                volume.merge_lowest(layer, limiter, lambda: self._relieve(volume), overrule=True)
 
     def _relieve(self, volume: Volume) -> None:
         """While others are merged: if writers wait meanwhile, give them the last of the pool."""

@@ -14,6 +14,7 @@ no origin named in a live table changes, and no metadata is read at the swap.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from control.spans import Span, size_of
 from control.store.scrub import scrub as scrub_store
 from dm_tables import names
 from dm_tables.device import Device
-from dm_tables.dmsetup import Dmsetup
+from dm_tables.dmsetup import DeviceBusy, Dmsetup
 from dm_tables.table import Segment, Table
 from dm_tables.targets import Linear, Snapshot
 from dm_tables.units import Bytes, Sectors, bytes_to_sectors
@@ -130,14 +131,18 @@ class StackDevices:
     def settle(self, bottom: int) -> None:
         """Auxiliary volume ``bottom`` is merged: its layer device becomes the spans (7D).
 
-        What was below it goes.
+        What was below it goes; what somebody still reads goes with the next one.
 
         :raises DmsetupFailed: the kernel refused; the device goes on as it was.
         """
         self.layer(bottom).ensure(self.spans_table())
-        for sequence in sorted(self._sequences(), reverse=True):
-            if sequence < bottom:
+        for sequence in self._below(bottom):
+            with suppress(DeviceBusy):
                 self.layer(sequence).remove()
+
+    def _below(self, bottom: int) -> list[int]:
+        """Layer devices that the stack does not stand on any more, highest first."""
+        return sorted((one for one in self._sequences() if one < bottom), reverse=True)
 
     def _sequences(self) -> list[int]:
         """The layer devices of this stack that there are."""
@@ -182,13 +187,17 @@ class StackDevices:
         return table is not None and sum(s.length for s in table.segments) < self.length
 
     def disassemble(self, bottom: int, layers: Sequence[StackLayer]) -> None:
-        """Remove every device of the stack, top first; stores and spans stay as they are."""
+        """Remove every device of the stack, top first; stores and spans stay as they are.
+
+        :raises DeviceBusy: somebody reads one; what is left goes with the next attempt.
+        """
         self.head.remove()
         for layer in reversed(layers):
             self.layer(layer.sequence).remove()
             if layer.object_name in self.pool.list():
                 self.pool.open(layer.object_name).detach()
-        self.layer(bottom).remove()
+        for sequence in (bottom, *self._below(bottom)):
+            self.layer(sequence).remove()
         for span in self.spans:
             if not span.path.is_block_device() and find_loop(span.path):
                 detach_loop(span.path)

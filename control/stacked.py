@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,7 +40,7 @@ class Stacked:
         self.merged_chunks = (0, 0)
         self.merging = threading.Lock()
         self._holding = threading.Lock()
-        self._held: Counter[int] = Counter()
+        self._held: list[tuple[int, threading.Event]] = []
 
     # What the journal says.
 
@@ -115,24 +114,51 @@ class Stacked:
         return StoreReader(path, layer.size or self.record.size, layer.chunk)
 
     @contextmanager
-    def hold(self, layer: int) -> Iterator[None]:
-        """Keep the image of a layer device as long as the context lasts."""
+    def hold(self, layer: int) -> Iterator[threading.Event]:
+        """Keep the image of a layer device as long as the context lasts.
+
+        :return: set if it was taken away all the same: what was read since is something else.
+        """
+        held = (layer, threading.Event())
         with self._holding:
-            self._held[layer] += 1
+            self._held.append(held)
         try:
-            yield
+            yield held[1]
         finally:
             with self._holding:
-                self._held[layer] -= 1
+                self._held.remove(held)
 
-    def begin_merge(self, layer: LayerRecord) -> bool:
+    def held_layers(self) -> set[int]:
+        """The layer devices whose images are held, or kept while it changes sides."""
+        with self._holding:
+            held = {layer for layer, taken in self._held if not taken.is_set()}
+        return held | self.context.journal.kept(self.uuid)
+
+    def check_lowest(self, layer: LayerRecord) -> None:
+        """:raises Precondition: what is in a lower layer would come on top of it (claim 19)."""
+        lowest = self.layers[0].sequence
+        if layer.sequence != lowest:
+            raise Precondition(
+                f"layer {layer.sequence} of {self.name} stands on layer {lowest}",
+                "the lowest one is merged first",
+            )
+
+    def begin_merge(self, layer: LayerRecord, *, overrule: bool = False) -> bool:
         """Write down that a layer is merged from now on, unless somebody holds what is below.
 
-        Who holds an image, and then still finds it among :meth:`images`, has it for as long.
+        Who holds an image, and then still finds it among :meth:`images`, has it for as long, or
+        until it is told that ``overrule`` took it away.
         """
         with self._holding:
-            if any(count > 0 and below < layer.sequence for below, count in self._held.items()):
+            over = [
+                taken
+                for below, taken in self._held
+                if below < layer.sequence and not taken.is_set()
+            ]
+            if over and not overrule:
                 return False
+            for taken in over:
+                taken.set()
             self.context.journal.note_merging(self.uuid, layer.sequence)
         return True
 

@@ -84,6 +84,7 @@ def verify_generation(
     save: Save | None = None,
     seconds: float | None = None,
     cancel: threading.Event,
+    taken: threading.Event | None = None,
 ) -> Verification:
     """Compare the frozen image here with the committed generation there.
 
@@ -99,6 +100,7 @@ def verify_generation(
     :param save: given the position now and then and at the end, as JSON; nothing once it is
         through.
     :param seconds: after so many it ends where it is, as an interrupted one does.
+    :param taken: set when the image is one no more: what is found then means nothing.
     :raises PeerUnreachable: the replica does not answer.
     :raises GenerationNotFound: the replica has merged past this generation, or never had it.
     """
@@ -120,6 +122,7 @@ def verify_generation(
         )
         comparison.progress = progress
         comparison.save = save
+        comparison.taken = taken or comparison.taken
         if seconds is not None:
             comparison.until = time.monotonic() + seconds
         try:
@@ -154,6 +157,7 @@ class Comparison:
         self._saved_at = time.monotonic()
         self.progress: Callable[[int, int], None] | None = None
         self.save: Save | None = None
+        self.taken = threading.Event()
         self.until = float("inf")
         self.found = Verification(size=size)
 
@@ -195,7 +199,7 @@ class Comparison:
             found.compared = at + length
             if self.progress is not None:
                 self.progress(found.compared, found.size)
-            if self._cancel.is_set():
+            if self._cancel.is_set() or self.taken.is_set():
                 found.cancelled = True
                 return
             if time.monotonic() >= self.until:
@@ -253,6 +257,8 @@ class Comparison:
     def _keep(self, *, last: bool = False) -> None:
         now = time.monotonic()
         if self.save is None or (not last and now - self._saved_at < SAVE_SECONDS):
+            return
+        if self.taken.is_set():
             return
         self._saved_at = now
         found = self.found

@@ -285,14 +285,18 @@ class Volume(Stacked):
         layer: LayerRecord,
         limiter: RateLimiter,
         between: Callable[[], None] = lambda: None,
-    ) -> None:
+        *,
+        overrule: bool = False,
+    ) -> bool:
         """Fold the lowest auxiliary volume into the spans (figure 7D, claim 19), then drop it.
 
         Safe to be killed at any point and to be done again.
 
         :param between: called after every few MiB.
+        :param overrule: whoever holds an image below is told that it is taken away.
+        :return: False if somebody holds one; else it is merged, by now or already before.
         :raises Interrupted: the limiter's stop is set; nothing is lost.
-        :raises Precondition: the volume changes sides; nothing was changed.
+        :raises Precondition: the volume changes sides, or a layer is below; nothing was changed.
         """
         with self.merging:
             if any(kept < layer.sequence for kept in self.context.journal.kept(self.uuid)):
@@ -300,10 +304,14 @@ class Volume(Stacked):
                     f"the layers of {self.name} are kept as they are while it changes sides",
                     "wait until its promote or demote has ended",
                 )
-            there = any(one.sequence == layer.sequence for one in self.layers)
-            if there and self.begin_merge(layer):
-                self.copy_into_spans(layer, limiter, between)
-                self._merged(layer)
+            if layer.sequence not in {one.sequence for one in self.layers}:
+                return True
+            self.check_lowest(layer)
+            if not self.begin_merge(layer, overrule=overrule):
+                return False
+            self.copy_into_spans(layer, limiter, between)
+            self._merged(layer)
+            return True
 
     def copy_into_spans(
         self,
@@ -365,12 +373,6 @@ class Volume(Stacked):
                 pool.remove(name)
             journal.set_note(self.squashed_note, "")
 
-    def held_layers(self) -> set[int]:
-        """The layer devices whose images are held, or kept while it changes sides."""
-        with self._holding:
-            held = {layer for layer, holders in self._held.items() if holders > 0}
-        return held | self.context.journal.kept(self.uuid)
-
     def remember(self, layer: LayerRecord) -> None:
         """Write down, for each mirror that lacks it, what a layer about to be merged changed."""
         journal = self.context.journal
@@ -421,6 +423,10 @@ class Volume(Stacked):
                 if group == self.name
                 else f"frazil group leave {group} {self.name}",
             )
+        if self.held_layers():
+            raise Precondition(
+                f"an image of volume {self.name} is being read", "let frazil verify end, or end it"
+            )
         self.check_idle()
 
     def check_idle(self) -> None:
@@ -445,7 +451,7 @@ class Volume(Stacked):
         layers = self.layers
         for done, layer in enumerate(layers):
             progress(done, len(layers))
-            self.merge_lowest(layer, RateLimiter())
+            self.merge_lowest(layer, RateLimiter(), overrule=True)
         with self.tables:
             self.stack.disassemble(self.record.bottom, [])
             self.context.journal.remove_volume(self.name)

@@ -112,7 +112,18 @@ def a_restart_forgets_what_the_replicas_have() -> Break:
     return mock.patch.object(Journal, "__init__", made)
 
 
+def what_is_held_is_merged_over() -> Break:
+    """And nobody is told."""
+
+    def begin(self: volume.Volume, layer: LayerRecord, **how: Any) -> bool:
+        self.context.journal.note_merging(self.uuid, layer.sequence)
+        return True
+
+    return mock.patch.object(volume.Volume, "begin_merge", begin)
+
+
 BROKEN = (
+    what_is_held_is_merged_over,
     a_merge_skips_a_chunk,
     a_merge_there_skips_a_chunk,
     members_are_committed_one_by_one,
@@ -207,6 +218,18 @@ STORY: Steps = [
     *copied("m1", "m2"),
     ("restart", {"power": False}),
     *writes(50),
+    *frozen(8),
+    *copied("m1", "m2"),
+    *merged(),
+    *writes(10, 30),
+    *frozen(8),
+    *copied("m1", "m2"),
+    *writes(30, 70),
+    *frozen(8),
+    ("read", {"volume": "a", "pick": 1}),
+    *writes(31),
+    ("sacrifice", {"volume": "a", "how": "folded", "dies": None, "power": False}),
+    ("end_reading", {}),
     *frozen(8),
     *copied("m1", "m2"),
     *merged(),

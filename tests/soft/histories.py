@@ -98,6 +98,16 @@ class Histories(SourceHistory, RuleBasedStateMachine):
         if self.world.source.volume(volume).layers:
             self.world.sacrifice(volume, how, dies=dies, power=power)
 
+    @rule(volume=st.sampled_from(NAMES), pick=st.integers(0, 9))
+    def read(self, volume: str, pick: int) -> None:
+        """Somebody begins to read an image, and takes his time."""
+        self.world.readers.begin(self.world.source.volume(volume), pick)
+
+    @rule()
+    def end_reading(self) -> None:
+        """All who read end."""
+        self.world.readers.end()
+
     @rule(replica=st.sampled_from(REPLICAS), volume=st.sampled_from(NAMES))
     def send_on_another_base(self, replica: str, volume: str) -> None:
         """What does not build on the newest generation is refused."""

@@ -26,6 +26,7 @@ from tests.histories.source import Fault
 from tests.replica_tools import MEMORY
 from tests.soft.host import Complaints, SoftHost, soft_kernel
 from tests.soft.mapper import Loops, SoftMapper
+from tests.soft.readers import Readers
 from tests.soft.replica import SoftReplica
 
 GROUP = "shop"
@@ -67,6 +68,7 @@ class World:
         self.known: dict[tuple[str, str], str] = {}
         self.died = False
         self.left: dict[tuple[str, str], str] = {}
+        self.readers = Readers()
         for name, data in volumes.items():
             self._make_volume(name, data)
         record = GroupRecord(GROUP, implicit=False, policy=policy, consistency="crash")
@@ -231,6 +233,7 @@ class World:
 
     def restart(self, *, power: bool = False, killed: bool = False) -> None:
         """Start the source's daemon anew. ``power``: the kernel too."""
+        self.readers.end()
         if killed or power:
             self.source.kill()
         else:
@@ -335,6 +338,7 @@ class World:
                 self._check_replica(place, replica, volume)
         for mirror in self.mirrors:
             self._check_together(mirror)
+        self.readers.check()
 
     def _check_volume(self, name: str, model: VolumeModel) -> None:
         volume = self.source.volume(name)
@@ -390,6 +394,7 @@ class World:
 
         :raises Wrong: it does not.
         """
+        self.readers.end()
         for replica in self.replicas.values():
             replica.faults.clear()
         for mirror in self.mirrors:

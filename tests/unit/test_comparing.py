@@ -81,9 +81,9 @@ class Source:
         self.comparisons = Comparisons("m", group, cast(Context, self.context))
 
     @contextmanager
-    def hold(self, layer: int) -> Iterator[None]:
+    def hold(self, layer: int) -> Iterator[threading.Event]:
         self.held.append(layer)
-        yield
+        yield threading.Event()
 
     def commit(self) -> None:
         self.journal.save_standing(StandingRecord("m", "data", self.generation.uuid, 1, 0, 1.0))

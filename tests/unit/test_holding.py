@@ -1,16 +1,25 @@
-"""What somebody reads is not merged over, whenever he comes; a freeze that begins keeps nothing."""
+"""What somebody reads is not merged over, whenever he comes; a freeze that begins keeps nothing.
+
+But where there is no room the application comes first: who reads is told, and ends.
+"""
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from control.comparing import MergedOver
 from control.cycle import Limits
+from control.folding import fold
 from control.limiter import RateLimiter
 from control.merger import outgrew
 from control.volume import Volume
+from dm_tables.errors import Precondition
 from tests.soft.sites import Sites
+from tests.soft.world import World
 
 CHUNK = 4096
 
@@ -40,10 +49,10 @@ def test_what_is_held_after_the_merge_was_decided_on_is_not_merged_over(sites: S
     assert below < layer.sequence
     with volume.hold(below):
         held = {made.uuid for made in volume.images() if made.layer == below}
-        volume.merge_lowest(layer, RateLimiter())
+        assert not volume.merge_lowest(layer, RateLimiter())
         assert held <= {made.uuid for made in volume.images()}
         sites.check()
-    volume.merge_lowest(layer, RateLimiter())
+    assert volume.merge_lowest(layer, RateLimiter())
     assert not held & {made.uuid for made in volume.images()}
     sites.check()
 
@@ -54,3 +63,80 @@ def test_a_layer_that_is_only_prepared_counts_for_nobody(sites: Sites) -> None:
     prepared = volume.prepare(volume.next_number, "0" * 32)
     volume.context.pool.open(prepared.object_name).delete()
     assert not outgrew(worker, volume, Limits())
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A volume whose replica has its first image; two layers stand on that, and one is live."""
+    made = World({"a": random.Random(1).randbytes(64 * CHUNK)}, ["a"], ["far"])
+    try:
+        made.add_mirror("m", "far")
+        made.freeze()
+        assert made.copy("m") is None
+        for number in (1, 2, 3):
+            made.write("a", number * CHUNK, bytes([number]) * CHUNK)
+            made.write("a", 9 * CHUNK, bytes([number]) * CHUNK)
+            if number < 3:
+                made.freeze()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("how", ["frozen", "moved", "folded", "untracked"])
+def test_without_room_who_reads_is_told_and_nothing_is_lost(world: World, how: str) -> None:
+    volume: Volume = world.source.volume("a")
+    lowest = min(made.layer for made in volume.images())
+    with volume.hold(lowest) as taken:
+        world.sacrifice("a", how)
+        assert taken.is_set()
+        world.check()
+        assert volume.next_merge() is None or lowest not in volume.held_layers()
+    world.check()
+    world.restart()
+    world.settle()
+
+
+def test_what_is_compared_and_taken_away_is_told_and_not_judged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume: Volume = world.source.volume("a")
+    comparisons = world.roster.worker("m").comparisons
+    [(_, generation)] = comparisons.members()
+    kept: list[str] = []
+
+    def away(*_: object) -> None:
+        if not kept:
+            kept.append("began")
+            world.sacrifice("a", "frozen")
+
+    with pytest.raises(MergedOver):
+        comparisons.compare(
+            volume,
+            generation,
+            cancel=threading.Event(),
+            block_bytes=CHUNK,
+            progress=away,
+            save=kept.append,
+        )
+    assert kept == ["began"], "no position that was found in something else"
+
+
+def test_the_live_layer_is_not_folded_over_one_that_is_not_merged(world: World) -> None:
+    volume: Volume = world.source.volume("a")
+    with pytest.raises(Precondition, match="stands on layer"):
+        fold(volume, RateLimiter())
+    with pytest.raises(Precondition, match="stands on layer"):
+        volume.merge_lowest(volume.layers[1], RateLimiter())
+    world.check()
+
+
+def test_a_volume_that_is_read_is_not_removed(world: World) -> None:
+    world.roster.remove_mirror("m")
+    volume: Volume = world.source.volume("a")
+    with (
+        volume.hold(min(made.layer for made in volume.images())),
+        pytest.raises(Precondition, match="being read"),
+    ):
+        volume.remove(lambda *_: None)
+    assert world.mapper.image(world.source.head("a")) == bytes(world.models["a"].head)
