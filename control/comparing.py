@@ -36,6 +36,16 @@ class MergedOver(Precondition):
         )
 
 
+class MemberGone(Precondition):
+    """What was to be compared is mirrored no more, or is copied anew."""
+
+    def __init__(self, mirror: str, volume: str) -> None:
+        super().__init__(
+            f"mirror {mirror} has nothing of {volume} at its replica any more",
+            "compare again: what is mirrored now",
+        )
+
+
 def key_of(mirror: str, volume: str) -> str:
     """Names a volume of a mirror."""
     return f"{mirror}{SEPARATOR}{volume}"
@@ -186,11 +196,16 @@ class Comparisons:
                 options["cancel"].wait(LOOK_SECONDS)
 
     def _newer(self, volume: str, generation: GenerationRecord) -> GenerationRecord | None:
-        """What the replica has by now, if that is another one than it was."""
+        """What the replica has by now, if that is another one than it was.
+
+        :raises MemberGone: it has left, or is copied anew.
+        """
         try:
-            found = next(made for there, made in self.members() if there.name == volume)
+            found = next((made for there, made in self.members() if there.name == volume), None)
         except MergedOver:
             return None
+        if found is None:
+            raise MemberGone(self._mirror, volume)
         return found if found.uuid != generation.uuid else None
 
     def forget(self, volumes: Iterable[str]) -> None:

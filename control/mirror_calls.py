@@ -296,13 +296,11 @@ class MirrorCalls(control_pb2_grpc.ControlServicer):
                 )
                 for member in members
             }
-            found = {volume: one for volume, (_, one) in compared.items()}
-            newest = max((made for made, _ in compared.values()), key=lambda made: made.number)
-            for volume, one in found.items():
+            for volume, (_, one) in compared.items():
                 if request.repair and one.blocks:
                     self.host.roster.repair(worker.mirror, volume, repair_blocks(one))
-            worker.comparisons.forget(found)
-            return render.compared_message(newest, found)
+            worker.comparisons.forget(compared)
+            return render.compared_message(compared)
 
         yield from reported("verifying", work)
 

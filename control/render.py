@@ -247,29 +247,46 @@ def group_message(conductor: Conductor, mirrors: list[str]) -> control_pb2.Group
 
 
 def compared_message(
-    generation: GenerationRecord, found: Mapping[str, Verification]
+    compared: Mapping[str, tuple[GenerationRecord, Verification]],
 ) -> control_pb2.Progress:
-    """What a comparison of a mirror's volumes came to; of several, differences name theirs."""
-    compared = sum(one.compared for one in found.values())
-    message = control_pb2.Progress(phase="verifying", done=compared, total=compared)
-    message.generation.number, message.generation.uuid = generation.number, generation.uuid
-    for volume, one in found.items():
-        path = volume if len(found) > 1 else ""
-        for extent in one.differences:
+    """What a comparison of a mirror's volumes came to; of several, differences name theirs.
+
+    :param compared: of each volume at which generation, and what was found.
+    """
+    total = sum(found.compared for _, found in compared.values())
+    message = control_pb2.Progress(phase="verifying", done=total, total=total)
+    newest = max((made for made, _ in compared.values()), key=lambda made: made.number)
+    message.generation.number, message.generation.uuid = newest.number, newest.uuid
+    for volume, (made, found) in compared.items():
+        one = message.compared.add(volume=volume)
+        one.generation.number, one.generation.uuid = made.number, made.uuid
+        path = volume if len(compared) > 1 else ""
+        for extent in found.differences:
             message.differences.add(
                 path=path, offset_bytes=extent.address, length_bytes=extent.length
             )
-    if message.differences:
-        places = len(message.differences)
-        message.message = f"generation {generation.number} differs in {places} places"
-    elif any(one.carried for one in found.values()):
+    differing = {volume: one for volume, one in compared.items() if one[1].blocks}
+    one_instant = len({made.uuid for made, _ in compared.values()}) == 1
+    at = _numbers(differing or compared, one_instant=one_instant)
+    if differing:
+        message.message = f"generation {at} differs in {len(message.differences)} places"
+    elif any(found.carried for _, found in compared.values()):
         message.message = (
             "every block was the same at both ends at a generation since the comparison began, "
-            f"the last of them at {generation.number}"
+            f"the last of them at {at}"
         )
     else:
-        message.message = f"generation {generation.number} is the same at both ends"
+        message.message = f"generation {at} is the same at both ends"
     return message
+
+
+def _numbers(
+    compared: Mapping[str, tuple[GenerationRecord, Verification]], *, one_instant: bool
+) -> str:
+    """``42``; of volumes at several instants ``41 of data, 42 of log``."""
+    if one_instant:
+        return next(str(made.number) for made, _ in compared.values())
+    return ", ".join(f"{made.number} of {volume}" for volume, (made, _) in compared.items())
 
 
 def _health(worker: MirrorWorker, lateness: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from control.cli import words
 from control.cli.man import ManCommand
 from control.cli.output import columns, say, show
 from control.cli.progress import follow
@@ -49,12 +48,11 @@ def verify(
     )
     stream = session.api.stream("Verify", request, pb.Progress)
     last = follow(stream, f"comparing {mirror}")
-    number = words.number(last.generation)
     show(session, last, lambda: _found(mirror, last))
     if not last.differences:
         return int(Kind.OK)
-    repaired = "; it is sent with the next cycle" if repair else ""
-    say(f"{mirror}: generation {number} differs at the replica{repaired}")
+    repaired = "; what differs is sent with the next cycle" if repair else ""
+    say(f"{mirror}: {last.message}{repaired}")
     return int(Kind.CORRUPT)
 
 

@@ -199,7 +199,12 @@ def test_differences_are_listed_and_are_corrupt(
 ) -> None:
     spans = [pb.Span(offset_bytes=65536, length_bytes=4096)]
     control.answers["Verify"] = [
-        pb.Progress(finished=True, generation=GENERATION, differences=spans)
+        pb.Progress(
+            finished=True,
+            generation=GENERATION,
+            differences=spans,
+            message="generation 42 differs in 1 places",
+        )
     ]
     assert control.frazil("verify", "data-b") == 9
     captured = capsys.readouterr()

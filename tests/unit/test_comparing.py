@@ -14,7 +14,7 @@ import pytest
 
 from control import comparing
 from control.blocks import BlockSet
-from control.comparing import Comparisons, MergedOver
+from control.comparing import Comparisons, MemberGone, MergedOver
 from control.config import Config, CopySection, StateSection, VerifySection
 from control.context import Context
 from control.events import Events
@@ -308,4 +308,20 @@ def test_where_nothing_newer_comes_it_is_told(
         newest(source, before)
     source.there = []
     with pytest.raises(MergedOver):
+        newest(source, before)
+
+
+@pytest.mark.parametrize("how", ["it left the group", "it is copied anew"])
+def test_a_member_that_goes_while_it_is_compared_is_a_typed_error(
+    source: Source, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Not a StopIteration, which a stream of progress would make a RuntimeError of."""
+    other = SimpleNamespace(name="log", images=lambda: [source.generation])
+    source.journal.save_standing(StandingRecord("m", "log", source.generation.uuid, 1, 0, 1.0))
+    there = (other,) if how == "it left the group" else (source.volume, other)
+    monkeypatch.setattr(source.comparisons, "_group", SimpleNamespace(volumes=there, name="db"))
+    before = dataclasses.replace(source.generation, uuid=generation(7).uuid)
+    source.there = [before]
+    source.journal.change_standing("m", "data", committed_uuid="")
+    with pytest.raises(MemberGone, match="m has nothing of data at its replica"):
         newest(source, before)

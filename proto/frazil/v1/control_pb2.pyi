@@ -38,6 +38,7 @@ from proto.frazil.v1.mirrors_pb2 import MirrorMember as MirrorMember
 from proto.frazil.v1.mirrors_pb2 import CycleForecast as CycleForecast
 from proto.frazil.v1.mirrors_pb2 import Cycle as Cycle
 from proto.frazil.v1.mirrors_pb2 import Progress as Progress
+from proto.frazil.v1.mirrors_pb2 import ComparedVolume as ComparedVolume
 from proto.frazil.v1.volumes_pb2 import Span as Span
 from proto.frazil.v1.volumes_pb2 import CreateVolumeRequest as CreateVolumeRequest
 from proto.frazil.v1.volumes_pb2 import ListVolumesRequest as ListVolumesRequest

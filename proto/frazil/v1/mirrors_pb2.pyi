@@ -382,7 +382,7 @@ class Cycle(_message.Message):
     def __init__(self, generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., kind: _Optional[str] = ..., state: _Optional[str] = ..., freeze_pause_us: _Optional[int] = ..., chunks: _Optional[int] = ..., changed_bytes: _Optional[int] = ..., sent_bytes: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., done_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., copy_ms: _Optional[int] = ..., lag_ms: _Optional[int] = ..., verified: _Optional[str] = ..., bytes_per_second: _Optional[int] = ..., resumed: _Optional[int] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("phase", "done", "total", "bytes_per_second", "finished", "message", "generation", "differences")
+    __slots__ = ("phase", "done", "total", "bytes_per_second", "finished", "message", "generation", "differences", "compared")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -391,6 +391,7 @@ class Progress(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_FIELD_NUMBER: _ClassVar[int]
     phase: str
     done: int
     total: int
@@ -399,4 +400,13 @@ class Progress(_message.Message):
     message: str
     generation: _replica_pb2.Generation
     differences: _containers.RepeatedCompositeFieldContainer[_volumes_pb2.Span]
-    def __init__(self, phase: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., finished: _Optional[bool] = ..., message: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., differences: _Optional[_Iterable[_Union[_volumes_pb2.Span, _Mapping]]] = ...) -> None: ...
+    compared: _containers.RepeatedCompositeFieldContainer[ComparedVolume]
+    def __init__(self, phase: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., bytes_per_second: _Optional[int] = ..., finished: _Optional[bool] = ..., message: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ..., differences: _Optional[_Iterable[_Union[_volumes_pb2.Span, _Mapping]]] = ..., compared: _Optional[_Iterable[_Union[ComparedVolume, _Mapping]]] = ...) -> None: ...
+
+class ComparedVolume(_message.Message):
+    __slots__ = ("volume", "generation")
+    VOLUME_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    volume: str
+    generation: _replica_pb2.Generation
+    def __init__(self, volume: _Optional[str] = ..., generation: _Optional[_Union[_replica_pb2.Generation, _Mapping]] = ...) -> None: ...
