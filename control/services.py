@@ -148,6 +148,13 @@ class ControlService(MirrorCalls, RoleCalls):
         return self.replicas.description(request.name)
 
     @typed
+    def GetReplicaGroup(
+        self, request: pb.GetReplicaGroupRequest, context: grpc.ServicerContext
+    ) -> pb.ListReplicasReply:
+        """Those that are committed together as a group."""
+        return pb.ListReplicasReply(replicas=self.replicas.group(request.name))
+
+    @typed
     def AttachReplica(
         self, request: pb.AttachReplicaRequest, context: grpc.ServicerContext
     ) -> pb.AttachedReplica:

@@ -14,7 +14,6 @@ from control.cli.mounting import Shown
 from control.cli.output import data, document, say
 from control.cli.session import Session, pass_session
 from dm_tables.errors import FrazilError, Kind, Precondition, Usage
-from proto.frazil.v1 import replica_pb2 as rpb
 
 GENERATION = click.IntRange(min=1)
 
@@ -101,10 +100,8 @@ def _show(
 ) -> None:
     if directory is not None and not Path(directory).is_dir():
         raise NotADirectory(directory)
-    replicas = members(session, name)
-    places = _places(name, replicas, directory)
-    held = hold(session, replicas, generation or 0, writable=writable)
-    mounted = _mounted(session, held, places)
+    held = hold(session, name, generation or 0, writable=writable)
+    mounted = _mounted(session, held, _places(name, held, directory))
     if session.as_json:
         _document(name, held, mounted)
         return
@@ -132,15 +129,13 @@ def _document(name: str, held: Sequence[Held], mounted: Mapping[str, mounting.Mo
     document({"group": name, "members": named})
 
 
-def _places(
-    name: str, replicas: Sequence[rpb.ReplicaVolume], directory: str | None
-) -> dict[str, str]:
+def _places(name: str, held: Sequence[Held], directory: str | None) -> dict[str, str]:
     """Where each is mounted: a group's members below the directory, by their names."""
     if directory is None:
         return {}
-    if replicas[0].name == name:
+    if held[0].name == name:
         return {name: directory}
-    return {one.name: str(Path(directory, one.name)) for one in replicas}
+    return {one.name: str(Path(directory, one.name)) for one in held}
 
 
 def _mounted(
@@ -159,14 +154,25 @@ def _mounted(
                 way = f"mounted with {made.options}"
                 say(f"{way}: the journal of the {made.filesystem} was not read")
     except (FrazilError, OSError) as error:
-        for made in done.values():
-            mounting.unmount(made.directory)
+        mounted = _unmounted(done)
         # Whoever asked for a mounted directory does not know of a device to detach.
-        let_go(session, held)
+        let_go(session, [one for one in held if one.name not in mounted])
         if isinstance(error, OSError):
             raise Usage(f"{error.filename}: {error.strerror}", "give another directory") from error
         raise
     return done
+
+
+def _unmounted(done: Mapping[str, mounting.Mounted]) -> set[str]:
+    """Unmount them again, all that can be. :return: those that stay, which is told."""
+    stay = set()
+    for name, made in done.items():
+        try:
+            mounting.unmount(made.directory)
+        except FrazilError as error:
+            say(f"{name} stays mounted: {error.what}")
+            stay.add(name)
+    return stay
 
 
 @click.command(

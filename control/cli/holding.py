@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 from control.cli import mounting
 from control.cli.mounting import Shown
+from control.cli.output import say
 from control.cli.replicas import get
 from control.cli.session import Session
-from dm_tables.errors import FrazilError, Kind, NotFound, Precondition, Usage
+from dm_tables.errors import FrazilError, Kind, NotFound, Usage
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2 as rpb
 
 TRIES = 5
 """Times that a group's newest instant is looked for: newer ones come in meanwhile."""
-
-PROMOTED = "promoted"
 
 
 class NotHeld(NotFound):
@@ -39,24 +38,14 @@ class WhichGeneration(Usage):
         )
 
 
-class SeveralSources(Precondition):
-    """A group's name that several hosts use here."""
-
-    def __init__(self, name: str, sources: Sequence[str]) -> None:
-        super().__init__(
-            f"group {name} is committed here by {' and by '.join(sources)}",
-            "name its replicas one by one",
-        )
-
-
 class NoCommonInstant(NotFound):
-    """Members of a group of which no instant is there of all."""
+    """Members of a group of which no instant is there of all, or none under this number."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"there is no generation of all volumes of {name} here",
-            "name its replicas one by one: frazil replica list",
-        )
+    def __init__(self, name: str, generation: int = 0) -> None:
+        what = f"there is no generation of all volumes of {name} here"
+        if generation:
+            what = f"generation {generation} is not one instant of all volumes of {name}"
+        super().__init__(what, "name its replicas one by one: frazil replica list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,42 +59,36 @@ class Held:
 
 
 def members(session: Session, name: str) -> list[rpb.ReplicaVolume]:
-    """The replica of a name, or all that are committed here as the group of that name.
+    """The replica of a name, or the members of a group that is committed here.
 
-    :raises FrazilError: there is neither. :raises SeveralSources: two groups of that name.
+    :raises FrazilError: there is neither; or which volumes the group has is not known here.
     """
     try:
         return [get(session, name)]
     except FrazilError as error:
         if error.kind is not Kind.NOT_FOUND:
             raise
-        reply = session.api.ask("ListReplicas", pb.ListReplicasRequest(), pb.ListReplicasReply)
-        found = [one for one in reply.replicas if one.group == name and one.role != PROMOTED]
-        if not found:
-            raise
-    if len(sources := sorted({one.source_identity for one in found})) > 1:
-        raise SeveralSources(name, sources)
-    return found
+    request = pb.GetReplicaGroupRequest(name=name)
+    return list(session.api.ask("GetReplicaGroup", request, pb.ListReplicasReply).replicas)
 
 
-def hold(
-    session: Session, replicas: Sequence[rpb.ReplicaVolume], generation: int, *, writable: bool
-) -> list[Held]:
-    """A device of each, all of one generation, or of none.
+def hold(session: Session, name: str, generation: int, *, writable: bool) -> list[Held]:
+    """A device of the replica of a name, or one of each member of a group, all at one instant.
 
     :param generation: 0 for the newest that there is of all.
+    :raises NoCommonInstant: there is none, or its number is of several. Nothing is held then.
     :raises FrazilError: why a device cannot be.
     """
-    if len(replicas) == 1:
-        return _hold(session, replicas, generation, writable=writable)
     for left in reversed(range(TRIES)):
+        replicas = members(session, name)
+        alone = len(replicas) == 1
         try:
-            return _hold(session, replicas, generation or _newest(replicas), writable=writable)
+            number = generation if generation or alone else _newest(replicas)
+            return _hold(session, replicas, number, writable=writable)
         except FrazilError as error:
             # What was the newest a moment ago may be merged by now, in some of them.
-            if generation or not left or error.kind is not Kind.NOT_FOUND:
+            if generation or alone or not left or error.kind is not Kind.NOT_FOUND:
                 raise
-        replicas = [get(session, one.name) for one in replicas]
     raise AssertionError
 
 
@@ -132,6 +115,9 @@ def _hold(
             attached = session.api.ask("AttachReplica", request, pb.AttachedReplica)
             ours = attached.generation.number not in before
             held.append(Held(one.name, attached, writable, ours))
+        # A volume that joined has generations of its own before that, numbered as the group's.
+        if len({one.attached.generation.uuid for one in held}) > 1:
+            raise NoCommonInstant(replicas[0].group, generation)
     except FrazilError:
         let_go(session, held)
         raise
@@ -139,10 +125,18 @@ def _hold(
 
 
 def let_go(session: Session, held: Sequence[Held]) -> None:
-    """Detach them again; one that was there before is somebody else's."""
+    """Detach them again, all that can be; one that was there before is somebody else's.
+
+    For who has an error to raise already: one that stays is only told.
+    """
     for one in held:
-        if one.ours:
-            detach(session, one.name, one.attached.generation.number, writable=one.writable)
+        if not one.ours:
+            continue
+        number = one.attached.generation.number
+        try:
+            detach(session, one.name, number, writable=one.writable)
+        except FrazilError as error:
+            say(f"generation {number} of {one.name} stays attached: {error.what}")
 
 
 def detach(session: Session, name: str, generation: int, *, writable: bool) -> None:

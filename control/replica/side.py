@@ -34,11 +34,12 @@ from control.replica.seeds import seed
 from control.replica.server import PeerServer
 from control.replica.service import ReplicaService
 from control.replica.store import ReplicaStore
+from control.replica.together import members_of
 from control.replica.writer import check_writer, set_writer, written_together
 from control.spans import Span
-from control.wire.errors import ReplicaBusy
+from control.wire.errors import ReplicaBusy, ReplicaNotFound
 from control.wire.peers import Me
-from dm_tables.errors import FrazilError, Unavailable
+from dm_tables.errors import FrazilError, Precondition, Unavailable
 from proto.frazil.v1 import replica_pb2
 
 STOP_SECONDS = 10.0
@@ -272,6 +273,23 @@ class ReplicaSide:
     def descriptions(self) -> list[replica_pb2.ReplicaVolume]:
         """Where every volume stands, by name."""
         return [self.description(volume.name) for volume in self.store.journal.volumes()]
+
+    def group(self, name: str) -> list[replica_pb2.ReplicaVolume]:
+        """Where a group's members stand, as one moment shows them; by name.
+
+        :raises ReplicaNotFound: nothing was committed under this name.
+        :raises Precondition: see :func:`control.replica.together.members_of`.
+        """
+        with self.store.lock, self.store.journal.transaction():
+            try:
+                members = members_of(self.store, name)
+            except Precondition as error:
+                raise Precondition(error.what, "name its replicas one by one") from None
+            if not members:
+                raise ReplicaNotFound(
+                    f"there is no replica or group {name!r} here", "see: frazil replica list"
+                )
+            return [self.description(member) for member in members]
 
     def remove(self, name: str) -> None:
         """Forget a replica volume and give its room back; a copy that comes in is ended.

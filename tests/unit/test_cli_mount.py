@@ -13,7 +13,7 @@ import pytest
 from control import mounts
 from control.cli import mounting
 from control.cli.mounting import MountFailed, ToolMissing
-from dm_tables.errors import FrazilError, Kind
+from dm_tables.errors import FrazilError, Kind, Precondition
 from proto.frazil.v1 import control_pb2 as pb
 from proto.frazil.v1 import replica_pb2 as rpb
 from tests.unit.cli_messages import generation, replica
@@ -228,24 +228,32 @@ def points(name: str, *numbers: int, **given: Any) -> rpb.ReplicaVolume:
 
 
 class Group:
-    """A daemon with replicas that were committed together, as group ``db``."""
+    """A daemon with replicas of which ``data`` and ``log`` are committed together, as ``db``."""
 
     def __init__(self, control: FakeControl, *replicas: rpb.ReplicaVolume) -> None:
         self.control = control
         self.replicas = {one.name: one for one in replicas}
+        self.members = ["data", "log"]
         self.refused: list[Any] = []
         control.answers |= {
             "ListReplicas": lambda _: pb.ListReplicasReply(replicas=self.replicas.values()),
             "GetReplica": lambda asked: self.replicas.get(asked.name, Gone("no such replica")),
+            "GetReplicaGroup": self.of_group,
             "AttachReplica": self.attach,
             "DetachReplica": pb.DetachReplicaReply(),
         }
+
+    def of_group(self, asked: pb.GetReplicaGroupRequest) -> Any:
+        if asked.name != "db":
+            return Gone("no such group")
+        return pb.ListReplicasReply(replicas=[self.replicas[name] for name in self.members])
 
     def attach(self, asked: pb.AttachReplicaRequest) -> Any:
         if self.refused and asked.name == "log":
             return self.refused.pop(0)()
         device = f"/dev/mapper/frazil-{asked.name}-g{asked.generation}"
-        return pb.AttachedReplica(device=device, generation=generation(asked.generation))
+        there = {one.generation.number: one.generation for one in self.replicas[asked.name].points}
+        return pb.AttachedReplica(device=device, generation=there[asked.generation])
 
     def asked(self, kind: type[Any]) -> list[tuple[str, int]]:
         return [(one.name, one.generation) for one in self.control.every(kind)]
@@ -327,25 +335,115 @@ def test_a_group_is_let_go_together(group: Group, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "db: generation 2 is let go\n"
 
 
-@pytest.mark.parametrize(
-    ("others", "name", "code", "says"),
-    [
-        ([], "shop", 3, "no such replica"),
-        ([points("index", 3, source_identity="host-b")], "db", 5, "by host-a and by host-b"),
-        ([points("index", 7)], "db", 3, "no generation of all volumes of db"),
-        ([points("index", role="promoted")], "db", 0, ""),
-    ],
-    ids=["unknown", "two sources", "nothing in common", "one that is a source here now"],
-)
-def test_what_a_groups_name_stands_for(
+def test_a_number_that_is_of_several_instants_is_not_shown(
+    group: Group, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A volume that joined has generations of its own, before its first one of the group."""
+    group.replicas["log"].points[-1].generation.uuid = "log's own"
+    for command in ("mount", "test"):
+        assert group.control.frazil("replica", command, "db", "--generation", "2") == 3
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "generation 2 is not one instant of all volumes of db" in captured.err
+    assert group.asked(pb.DetachReplicaRequest) == [("data", 2), ("log", 2)] * 2
+    assert group.control.frazil("replica", "mount", "db", "--generation", "3") == 0
+
+
+@pytest.mark.parametrize("command", ["mount", "test", "unmount", "test-end"])
+def test_who_left_the_group_is_left_alone(
+    control: FakeControl, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """It keeps the group's name on what was committed last of it."""
+    made = Group(control, *(points(name, 9, 3) for name in ("data", "log")), points("index", 3))
+    ends = command in ("unmount", "test-end")
+    if ends:
+        test = command == "test-end"
+        monkeypatch.setattr(mounting, "is_writable", lambda _device: test)
+        for one in made.replicas.values():
+            one.points[-1].devices.append(f"/dev/mapper/frazil-{one.name}-g3")
+    assert control.frazil("replica", command, "db") == 0
+    kind = pb.DetachReplicaRequest if ends else pb.AttachReplicaRequest
+    number = 3 if ends else 9
+    assert made.asked(kind) == [("data", number), ("log", number)]
+
+
+def test_which_volumes_a_group_has_is_not_guessed(
+    group: Group, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group.control.answers["GetReplicaGroup"] = Precondition("db is the name of several groups")
+    assert group.control.frazil("replica", "mount", "db") == 5
+    assert "several groups" in capsys.readouterr().err
+    assert group.asked(pb.AttachReplicaRequest) == []
+
+
+class Stuck(Host):
+    """A host where what is below ``stuck`` cannot be unmounted."""
+
+    def __init__(self, stuck: str) -> None:
+        super().__init__("ext4", ["ro"])
+        self.stuck = stuck
+
+    def __call__(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        done = super().__call__(argv)
+        if argv[0] == "umount" and argv[-1].endswith(self.stuck):
+            return subprocess.CompletedProcess(argv, 32, "", "umount: target is busy.\n")
+        return done
+
+
+def test_what_cannot_be_unmounted_again_keeps_nothing_else(
     control: FakeControl,
     capsys: pytest.CaptureFixture[str],
-    others: list[rpb.ReplicaVolume],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    made = Group(control, points("data", 3), points("log", 3), points("zip", 3))
+    made.members.append("zip")
+    (tmp_path / "zip").write_text("in the way")
+    host = Stuck("data")
+    monkeypatch.setattr(mounting.mount, "__defaults__", (host,))
+    monkeypatch.setattr(mounting.unmount, "__defaults__", (host,))
+    assert control.frazil("replica", "mount", "db", str(tmp_path)) == 2
+    unmounted = [argv[-1] for argv in host.ran if argv[0] == "umount"]
+    assert unmounted == [str(tmp_path / "data"), str(tmp_path / "log")]
+    assert made.asked(pb.DetachReplicaRequest) == [("log", 3), ("zip", 3)]
+    *told, last, _hint = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("frazil: data stays mounted: ") for line in told)
+    assert last == f"frazil: {tmp_path / 'zip'}: File exists"
+
+
+def test_what_cannot_be_detached_again_keeps_nothing_else(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Group(control, points("data", 3), points("index", 3), points("log", 3))
+    made.members = ["data", "index", "log"]
+    made.refused.append(lambda: FrazilError("the pool is full"))
+    control.answers["DetachReplica"] = lambda asked: (
+        FrazilError("it is open") if asked.name == "data" else pb.DetachReplicaReply()
+    )
+    assert control.frazil("replica", "mount", "db") == 1
+    assert made.asked(pb.DetachReplicaRequest) == [("data", 3), ("index", 3)]
+    assert capsys.readouterr().err.splitlines() == [
+        "frazil: generation 3 of data stays attached: it is open",
+        "frazil: the pool is full",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "name", "says"),
+    [
+        (points("log", 3), "shop", "no such group"),
+        (points("log", 7), "db", "no generation of all volumes of db"),
+    ],
+    ids=["unknown", "nothing in common"],
+)
+def test_what_a_groups_name_does_not_stand_for(
+    control: FakeControl,
+    capsys: pytest.CaptureFixture[str],
+    log: rpb.ReplicaVolume,
     name: str,
-    code: int,
     says: str,
 ) -> None:
-    made = Group(control, points("data", 4, 3, 2), points("log", 3, 2), *others)
-    assert control.frazil("replica", "mount", name) == code
+    made = Group(control, points("data", 4, 3, 2), log)
+    assert control.frazil("replica", "mount", name) == 3
     assert says in capsys.readouterr().err
-    assert bool(made.asked(pb.AttachReplicaRequest)) is (code == 0)
+    assert made.asked(pb.AttachReplicaRequest) == []

@@ -1,4 +1,4 @@
-"""Which replicas a name promotes: who left its group is no member, nor is another host's volume."""
+"""Which replicas a name stands for: who left its group is no member, nor another host's volume."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from control.authority.claims import replica_groups
 from control.replica.together import sets_called
+from control.wire.errors import ReplicaNotFound
 from dm_tables.errors import Exists, Precondition
 from tests.soft.sites import Sites
 from tests.soft.world import GROUP
@@ -61,6 +62,27 @@ def test_a_member_is_still_promoted_with_the_others_only(sites: Sites) -> None:
     leave(sites, "c")
     with pytest.raises(Precondition, match="together with b"):
         promote(sites, "a")
+
+
+def shown(sites: Sites, name: str) -> list[str]:
+    return [one.name for one in sites.other.side.group(name)]
+
+
+def test_a_group_is_shown_without_who_left(sites: Sites) -> None:
+    assert shown(sites, GROUP) == ["a", "b", "c"]
+    leave(sites, "c")
+    assert sites.other.side.description("c").group == GROUP
+    assert shown(sites, GROUP) == ["a", "b"]
+    for name in ("c", "nobody"):
+        with pytest.raises(ReplicaNotFound, match=f"no replica or group '{name}'"):
+            shown(sites, name)
+
+
+def test_a_group_that_cannot_be_told_is_not_shown(sites: Sites) -> None:
+    of_another_host(sites, "c")
+    with pytest.raises(Precondition, match="several groups here") as caught:
+        shown(sites, GROUP)
+    assert caught.value.hint == "name its replicas one by one"
 
 
 def test_what_an_authority_is_told_of_is_without_who_left(sites: Sites) -> None:

@@ -134,6 +134,12 @@ class GetReplicaRequest(_message.Message):
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
+class GetReplicaGroupRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
 class AttachReplicaRequest(_message.Message):
     __slots__ = ("name", "generation", "writable")
     NAME_FIELD_NUMBER: _ClassVar[int]

@@ -192,6 +192,11 @@ class ControlStub:
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetReplicaRequest.SerializeToString,
                 response_deserializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.FromString,
                 _registered_method=True)
+        self.GetReplicaGroup = channel.unary_unary(
+                '/frazil.v1.Control/GetReplicaGroup',
+                request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetReplicaGroupRequest.SerializeToString,
+                response_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasReply.FromString,
+                _registered_method=True)
         self.AttachReplica = channel.unary_unary(
                 '/frazil.v1.Control/AttachReplica',
                 request_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.AttachReplicaRequest.SerializeToString,
@@ -436,6 +441,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReplicaGroup(self, request, context):
+        """The members of a group, as one moment shows them; who left it is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AttachReplica(self, request, context):
         """A read-only device of a committed generation, held until it is released.
         """
@@ -645,6 +657,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.GetReplica,
                     request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetReplicaRequest.FromString,
                     response_serializer=proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.SerializeToString,
+            ),
+            'GetReplicaGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReplicaGroup,
+                    request_deserializer=proto_dot_frazil_dot_v1_dot_control__pb2.GetReplicaGroupRequest.FromString,
+                    response_serializer=proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasReply.SerializeToString,
             ),
             'AttachReplica': grpc.unary_unary_rpc_method_handler(
                     servicer.AttachReplica,
@@ -1524,6 +1541,33 @@ class Control:
             '/frazil.v1.Control/GetReplica',
             proto_dot_frazil_dot_v1_dot_control__pb2.GetReplicaRequest.SerializeToString,
             proto_dot_frazil_dot_v1_dot_replica__pb2.ReplicaVolume.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReplicaGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/frazil.v1.Control/GetReplicaGroup',
+            proto_dot_frazil_dot_v1_dot_control__pb2.GetReplicaGroupRequest.SerializeToString,
+            proto_dot_frazil_dot_v1_dot_control__pb2.ListReplicasReply.FromString,
             options,
             channel_credentials,
             insecure,
