@@ -9,7 +9,7 @@ back but what the other side changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ from control.replica.side import ReplicaSide
 from control.turning import DEMOTING as NOTE
 from control.turning import Turning, begun, check_not_promoting, unfinished_demote
 from control.volume import Volume
-from dm_tables.errors import FrazilError, Precondition, Usage
+from dm_tables.errors import FrazilError, Precondition, Unavailable, Usage
 from dm_tables.status import Usage as Room
 from dm_tables.units import Bytes, bytes_to_sectors
 
@@ -58,7 +58,15 @@ class Demoter:
         if left:
             self._go_on(left)
 
-    def demote(self, name: str, identity: str, *, force: bool, mirror: str = "") -> list[str]:
+    def demote(
+        self,
+        name: str,
+        identity: str,
+        *,
+        force: bool,
+        mirror: str = "",
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> list[str]:
         """Make a replica of a volume by itself, or of all volumes of a group.
 
         One that was begun and has not ended goes on where it stopped.
@@ -66,11 +74,14 @@ class Demoter:
         :param identity: who will write the replica: a certificate's name.
         :param force: also when something is here that the other host does not have.
         :param mirror: leads to that host; empty: the one that fits ``identity``.
+        :param wanted: whether who asked still waits for it. It is asked last: merges, which may
+            take long, are waited for.
         :return: the names of the replica volumes.
         :raises Precondition: a head is in use, something would be lost, or another change of
             roles has not ended.
         :raises NoCommonGeneration: only a copy of what differs by digest can help.
-        :raises Unavailable: another change of roles is under way.
+        :raises Unavailable: another change of roles is under way; or it is not wanted any more,
+            and nothing was changed.
         """
         if not identity:
             raise Usage("who will write the replica is not said", "--identity NAME")
@@ -80,11 +91,13 @@ class Demoter:
                 name not in (left["mirrored"], *left["volumes"]) or identity != left["by"]
             ):
                 raise unfinished_demote(left)
-            left = left or self._prepare(name, identity, mirror, force=force)
+            left = left or self._prepare(name, identity, mirror, force=force, wanted=wanted)
             self._go_on(left)
             return list(left["names"].values())
 
-    def _prepare(self, name: str, identity: str, mirror: str, *, force: bool) -> dict[str, Any]:
+    def _prepare(
+        self, name: str, identity: str, mirror: str, *, force: bool, wanted: Callable[[], bool]
+    ) -> dict[str, Any]:
         """Write down what is to be done. :return: that."""
         group = self._host.roster.conductor(name).group
         check_not_promoting(self._journal, [volume.name for volume in group.volumes])
@@ -101,6 +114,8 @@ class Demoter:
             common, worker = common_generations(group, leading, identity)
             for volume in group.volumes:
                 volume.check_idle()
+            if not wanted():
+                raise Unavailable(f"nobody waits for the demote of {name} any more", "ask again")
             self._decide(group, worker, common, identity, force=force)
             for worker in every:
                 worker.stop()

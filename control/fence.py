@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from control.addresses import parse_address
-from dm_tables.errors import FrazilError, Precondition, Unavailable
+from dm_tables.errors import FrazilError, NotFound, Precondition, Unavailable
 
 if TYPE_CHECKING:
     from control.context import Context
@@ -68,14 +68,18 @@ def check(volume: Volume) -> None:
         )
 
 
-def fence(volume: Volume, why: str) -> None:
+def fence(volume: Volume, why: str, told_by: MirrorRecord | None = None) -> None:
     """Keep the head back from now on; one that is in use stays, and its user is told.
 
     What a person overrode is no reason any more.
+
+    :param told_by: leads to the host that took over; None: no replica's host can be asked of it.
     """
-    if is_fenced(volume) or why in _overridden(volume):
-        return
-    volume.context.journal.set_fenced(volume.name, why)
+    with volume.context.journal.transaction():
+        known = reasons(volume)
+        if why in known or why in _overridden(volume):
+            return
+        _keep_back(volume, {**known, why: _replica(volume, told_by) if told_by else ""})
     volume.context.events.add("error", volume.name, "fenced", why)
     try:
         with volume.tables:
@@ -88,26 +92,64 @@ def fence(volume: Volume, why: str) -> None:
 def unfence(volume: Volume, *, force: bool) -> None:
     """Give the head out whatever is known; without ``force`` only see that nothing speaks against.
 
-    Who took it over may have given it up since, so the replicas' hosts are asked again.
+    Who took it over may have given it up since, so the replicas' hosts are asked again: each must
+    answer, who took over among them.
 
     What is known now is overridden, and no more: who takes over later fences again.
 
     :raises Fenced: without ``force``, and another host is known to have taken it over.
     """
-    why = volume.record.fenced
     if not force:
-        if is_fenced(volume) and _nobody_has_it(volume):
-            volume.context.journal.set_fenced(volume.name, "")
-        if is_fenced(volume):
-            raise Fenced(
-                f"{volume.name} is kept from applications: {why}",
-                "with --force it is used all the same: both sides are written then",
-            )
+        known = reasons(volume)
+        if known:
+            _check_nobody_has_it(volume)
+            _are_over(volume, known)
         return
-    known = {*_overridden(volume), *_told(volume), *([why] if is_fenced(volume) else [])}
+    overridden = {*_overridden(volume), *_told(volume), *reasons(volume)}
     with volume.context.journal.transaction():
-        volume.context.journal.set_note(_note(volume), json.dumps(sorted(known)))
+        volume.context.journal.set_note(_note(volume), json.dumps(sorted(overridden)))
+        _keep_back(volume, {})
         volume.context.journal.set_fenced(volume.name, OVERRIDDEN)
+
+
+def given_up(volume: Volume, mirror: MirrorRecord) -> None:
+    """The host that a mirror leads to gave up what it took over; what others did still counts."""
+    by = _replica(volume, mirror)
+    _are_over(volume, [why for why, there in reasons(volume).items() if there == by])
+
+
+def reasons(volume: Volume) -> dict[str, str]:
+    """Why the head is kept back: every takeover that is known, by the replica that was taken over.
+
+    That is empty where no replica's host can say that it gave it up: an authority knew it.
+    """
+    if not is_fenced(volume):
+        return {}
+    noted: dict[str, str] = json.loads(volume.context.journal.note(_reasons_note(volume)) or "{}")
+    why = volume.record.fenced
+    return noted if why in noted else {why: ""}
+
+
+def _are_over(volume: Volume, whys: Collection[str]) -> None:
+    """What came to be known since still counts."""
+    with volume.context.journal.transaction():
+        known = reasons(volume)
+        if known:
+            _keep_back(volume, {why: there for why, there in known.items() if why not in whys})
+
+
+def _keep_back(volume: Volume, known: dict[str, str]) -> None:
+    volume.context.journal.set_note(_reasons_note(volume), json.dumps(known))
+    volume.context.journal.set_fenced(volume.name, next(iter(known), ""))
+
+
+def _reasons_note(volume: Volume) -> str:
+    return f"fenced {volume.uuid}"
+
+
+def _replica(volume: Volume, mirror: MirrorRecord) -> str:
+    """One replica of a volume. Not the mirror's name: it may lead elsewhere by now."""
+    return f"{mirror.replica_of(volume.name)} at {mirror.peer}"
 
 
 def _note(volume: Volume) -> str:
@@ -126,15 +168,29 @@ def _mirrors(volume: Volume) -> list[MirrorRecord]:
     return [mirror for mirror in mirrors if mirror.peer]
 
 
-def _nobody_has_it(volume: Volume) -> bool:
-    """Whether all replicas' hosts say that they did not take it over, or not any more."""
-    mirrors = _mirrors(volume)
-    try:
-        return bool(mirrors) and not any(
-            ask(volume.name, mirror, volume.context) for mirror in mirrors
+def _check_nobody_has_it(volume: Volume) -> None:
+    """See that all replicas' hosts say that they did not take it over, or not any more.
+
+    Silence, a refusal or another volume's replica is no answer, and neither is that of others than
+    who is known to have taken over.
+
+    :raises Fenced: it cannot be said of one of them.
+    """
+    mirrors, why = _mirrors(volume), ""
+    for mirror in mirrors:
+        try:
+            why = why or ask(volume.name, mirror, volume.context, certain=True)
+        except FrazilError as error:
+            why = f"{volume.record.fenced}; {mirror.peer} does not tell: {error.what}"
+    asked = {_replica(volume, mirror) for mirror in mirrors}
+    left = [known for known, there in reasons(volume).items() if there not in asked]
+    if left:
+        why = f"{left[0]}; no mirror of it leads to who could say that this is over"
+    if why:
+        raise Fenced(
+            f"{volume.name} is kept from applications: {why}",
+            "with --force it is used all the same: both sides are written then",
         )
-    except FrazilError:
-        return False
 
 
 def _told(volume: Volume) -> list[str]:
@@ -167,7 +223,7 @@ def _ask(volume: Volume) -> None:
                     f"frazil volume activate {volume.name} --force",
                 ) from error
             if taken_over:
-                fence(volume, taken_over)
+                fence(volume, taken_over, mirror)
 
 
 def _answers(peer: str) -> bool:
@@ -186,12 +242,15 @@ def _answers(peer: str) -> bool:
     return True
 
 
-def ask(volume: str, mirror: MirrorRecord, context: Context) -> str:
+def ask(volume: str, mirror: MirrorRecord, context: Context, *, certain: bool = False) -> str:
     """Whether another host took a volume over, by its replica: how to say so, or nothing.
 
     The same takeover is always said in the same words, and another one in others.
 
+    :param certain: nothing stands for a replica of this volume that nobody took over; else it
+        may also be that there is none, or none that this host may ask for.
     :raises Unavailable: the replica's host does not answer.
+    :raises FrazilError: if ``certain``, it does not say.
     """
     # Here, because activating at boot must not wait for gRPC to be imported without need.
     import grpc
@@ -211,9 +270,11 @@ def ask(volume: str, mirror: MirrorRecord, context: Context) -> str:
             there = ReplicaStub(channel).Describe(request, timeout=ASK_SECONDS)
         except grpc.RpcError as error:
             found = peer_error(error, mirror.peer)
-            if isinstance(found, Unavailable):
+            if certain or isinstance(found, Unavailable):
                 raise found from error
             return ""
+    if certain and there.volume_uuid != request.volume_uuid:
+        raise NotFound(f"its {request.volume} is no replica of this volume")
     known = {made.uuid for made in journal.generations(volume)}
     known.add(journal.standing(mirror.name, volume).committed_uuid)
     return taken_over(there, mirror.peer, journal.promotion(volume), known)

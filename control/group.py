@@ -13,7 +13,7 @@ from control.fence import ask, fence
 from control.mirrored import Instant, common_instants
 from control.mounts import mountpoints_of, sync_filesystem
 from control.pool.errors import PoolFull
-from control.records import GroupRecord, LayerRecord, LayerState
+from control.records import GroupRecord, LayerRecord, LayerState, MirrorRecord
 from control.volume import Volume
 from control.wire.errors import SplitBrain
 from dm_tables.errors import FrazilError, Precondition, Unavailable
@@ -81,11 +81,12 @@ class Group:
 
         :param committed: the newest generation that it has. :return: what to say of it.
         """
-        found = self._taken_over(mirror)
+        record = self.context.journal.mirror(mirror)
+        found = self._taken_over(record) if record is not None else {}
         if not found:
             return error
         for volume in self.volumes:
-            fence(volume, found.get(volume.name) or next(iter(found.values())))
+            fence(volume, found.get(volume.name) or next(iter(found.values())), record)
         if not self.written() and self.newest_number() <= committed:
             return error
         return SplitBrain(
@@ -94,15 +95,12 @@ class Group:
             "or demote the volume at the other host",
         )
 
-    def _taken_over(self, mirror: str) -> dict[str, str]:
+    def _taken_over(self, mirror: MirrorRecord) -> dict[str, str]:
         """By whom and when, by volume, if that is later than this side's own promotion."""
-        record = self.context.journal.mirror(mirror)
-        if record is None:
-            return {}
         found: dict[str, str] = {}
         for volume in self.volumes:
             try:
-                found[volume.name] = ask(volume.name, record, self.context)
+                found[volume.name] = ask(volume.name, mirror, self.context)
             except FrazilError:
                 # It is asked again with the next attempt.
                 break

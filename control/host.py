@@ -19,7 +19,7 @@ from control.conductor import Conductor
 from control.config import Config
 from control.context import Context
 from control.events import Events
-from control.fence import is_fenced, unfence
+from control.fence import given_up, is_fenced, unfence
 from control.historian import Historian
 from control.history import History
 from control.journal import Journal
@@ -28,7 +28,7 @@ from control.mirror import MirrorWorker
 from control.pool.choose import open_pool, open_replica_pool
 from control.pool.joined import REPLICA, JoinedPool
 from control.rates import Rates
-from control.records import VolumeRecord, VolumeState
+from control.records import MirrorRecord, VolumeRecord, VolumeState
 from control.room import RoomKeeper
 from control.roster import Roster
 from control.scrubs import scrubber_of
@@ -317,18 +317,15 @@ class Host:
         unfence(volume, force=force)
         self.assemble(volume, force=force)
 
-    def give_back(self, volume: Volume) -> bool:
-        """Give the head to applications again: who had taken the volume over gave it up.
+    def give_back(self, volume: Volume, mirror: MirrorRecord) -> None:
+        """Give the head to applications again: the host that a mirror leads to gave it up.
 
-        The other hosts are asked anew; why it stays away, if it does, is the volume's problem.
-
-        :return: whether it was kept back.
+        It stays away if yet another one took over. If none is known to have, the other hosts are
+        asked anew; why it stays away then, if it does, is the volume's problem.
         """
+        given_up(volume, mirror)
         if not is_fenced(volume):
-            return False
-        self.context.journal.set_fenced(volume.name, "")
-        self.assemble(volume)
-        return True
+            self.assemble(volume)
 
     def remove_volume(self, name: str, progress: Callable[[int, int], None]) -> None:
         """Merge everything and give the bare device back with exactly the head's content.

@@ -166,7 +166,7 @@ class Journal(JournalFile):
         :raises sqlite3.IntegrityError: it is mirrored; nothing was changed.
         """
         with self.transaction():
-            for note in ("merging ", "keeping ", "promoted ", "overridden "):
+            for note in ("merging ", "keeping ", "promoted ", "overridden ", "fenced "):
                 self._db.execute(
                     "DELETE FROM meta WHERE key = (SELECT ? || uuid FROM volumes WHERE name = ?)",
                     (note, name),

@@ -74,9 +74,11 @@ class Roles:
         """Promote because the owner's lease ended. :raises: as :meth:`Promoter.promote`."""
         self.promoter.promote(name, progress=lambda *_: None)
 
-    def give_up(self, volumes: Sequence[str], identity: str) -> list[str]:
+    def give_up(
+        self, volumes: Sequence[str], identity: str, wanted: Callable[[], bool]
+    ) -> list[str]:
         """The other side's half of :func:`control.give_up.discard_there`."""
-        return give_up(self._host, self._replicas, self.demoter, volumes, identity)
+        return give_up(self._host, self._replicas, self.demoter, volumes, identity, wanted=wanted)
 
     def discard_there(self, mirror: str) -> str:
         """See :func:`control.give_up.discard_there`.

@@ -43,7 +43,8 @@ class ReplicaService(ReplicaServicer):
     :param rules: gives the [[replica.allow]] rules there are now.
     :param source: gives this host's own volume with a UUID, if there is one.
     :param take_over: makes sources of replicas; gives their heads.
-    :param give_up: makes replicas again of sources that were promoted, for who wrote them.
+    :param give_up: makes replicas again of sources that were promoted, for who wrote them, if
+        that is still wanted.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ReplicaService(ReplicaServicer):
         *,
         source: Callable[[str], Source | None] = lambda _: None,
         take_over: Callable[[replica_pb2.TakeOverRequest], list[str]] = lambda _: [],
-        give_up: Callable[[Sequence[str], str], list[str]] = lambda *_: [],
+        give_up: Callable[[Sequence[str], str, Callable[[], bool]], list[str]] = lambda *_: [],
     ) -> None:
         self._take_over = take_over
         self._give_up = give_up
@@ -152,7 +153,8 @@ class ReplicaService(ReplicaServicer):
                 self._check_reader(context, volume)
                 check_may_discard(self._rules(), self._store.volume(volume).identity, volume)
             identity = self._store.volume(request.volumes[0]).identity
-            return replica_pb2.GiveUpReply(volumes=self._give_up(request.volumes, identity))
+            given_up = self._give_up(request.volumes, identity, context.is_active)
+            return replica_pb2.GiveUpReply(volumes=given_up)
 
     def Digests(
         self, request: replica_pb2.DigestsRequest, context: grpc.ServicerContext

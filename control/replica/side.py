@@ -46,7 +46,7 @@ STOP_SECONDS = 10.0
 
 
 TakeOver = Callable[[replica_pb2.TakeOverRequest], list[str]]
-GiveUp = Callable[[Sequence[str], str], list[str]]
+GiveUp = Callable[[Sequence[str], str, Callable[[], bool]], list[str]]
 
 
 def _nobody(*_: object) -> list[str]:

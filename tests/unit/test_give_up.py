@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -10,11 +11,12 @@ import pytest
 
 from control.demote import Demoter
 from control.fence import is_fenced
-from control.give_up import NothingToGiveUp, discard_there
+from control.give_up import NoAnswer, NothingToGiveUp, NotTogether, discard_there, give_up
 from control.records import CycleKind, MirrorState
 from control.replica import diverged
 from control.replica.images import open_image
 from control.role_calls import RoleCalls
+from control.turning import DEMOTING, begun
 from control.volume import Volume
 from control.wire.errors import PeerUnreachable, ReplicaRefused, WrittenByAnother
 from dm_tables.errors import NotFound, Precondition, Unavailable
@@ -161,9 +163,86 @@ def test_others_are_not_given_up_with_it(sites: Sites) -> None:
     use_all_the_same(source)
     group = source.soft.host.roster.conductor(GROUP).group.record
     source.soft.host.roster.change_group(group, (), ["b"])
-    with pytest.raises(Precondition, match="b would be given up as well"):
+    with pytest.raises(NotTogether, match="b would be given up as well"):
         discard_there(source.soft.host, MIRROR)
     assert west(sites).leads
+
+
+def leaves(site: Site, name: str) -> None:
+    roster = site.soft.host.roster
+    roster.change_group(roster.conductor(GROUP).group.record, (), [name])
+
+
+def test_what_is_not_one_group_there_is_not_given_up_in_part(sites: Sites) -> None:
+    leaves(west(sites), "b")
+    with pytest.raises(NotTogether, match="a, b are not one group here, but b, shop") as refused:
+        discard_there(east(sites).soft.host, MIRROR)
+    assert "frazil volume demote shop --identity loopback --force" in refused.value.hint
+    journal = west(sites).soft.journal
+    assert all(journal.volume(name) for name in NAMES)
+    assert not begun(journal, DEMOTING)
+    assert all(is_fenced(east(sites).soft.volume(name)) for name in NAMES)
+
+
+def test_only_what_was_given_up_has_its_head_again(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other host does not name is asked for by itself."""
+    monkeypatch.setattr(
+        "control.switch.give_up", lambda *args, **known: give_up(*args, **known)[:1]
+    )
+    soft = east(sites).soft
+    told = discard_there(soft.host, MIRROR)
+    assert "; b stays kept from applications: unix:" in told
+    assert [is_fenced(soft.volume(name)) for name in NAMES] == [False, True]
+    soft.host.unfence(soft.volume("b"), force=False)
+    goes_on(sites)
+
+
+def test_who_joined_since_is_not_asked_for(sites: Sites) -> None:
+    soft = east(sites).soft
+    disk = sites.directory / "c.disk"
+    disk.write_bytes(bytes(16 * CHUNK))
+    soft.host.create_volume("c", [(str(disk), 0, 0)], 0, dry_run=False)
+    soft.host.roster.change_group(soft.host.roster.conductor(GROUP).group.record, ["c"], ())
+    assert discard_there(soft.host, MIRROR).startswith("a, b: a replica again")
+    goes_on(sites)
+
+
+def test_where_nothing_was_committed(sites: Sites) -> None:
+    for name in NAMES:
+        east(sites).soft.journal.remove_standing(MIRROR, name)
+    with pytest.raises(NothingToGiveUp, match="nothing of mirror there was committed"):
+        discard_there(east(sites).soft.host, MIRROR)
+    assert west(sites).leads
+
+
+def test_what_nobody_waits_for_any_more_is_not_done(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demote there waits for a merge, and longer than the call."""
+    real, asked = Demoter.demote, []
+
+    def demote(self: Any, *args: Any, **kwargs: Any) -> list[str]:
+        asked.append(kwargs.get("wanted", lambda: False))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Demoter, "demote", demote)
+    monkeypatch.setattr("control.give_up.GIVE_UP_SECONDS", 2.0)
+    with west(sites).soft.volume("b").merging:
+        with pytest.raises(NoAnswer, match="did not say within 2 s") as refused:
+            discard_there(east(sites).soft.host, MIRROR)
+        assert "it may be done there all the same" in refused.value.hint
+        while any(wanted() for wanted in asked):
+            time.sleep(0.01)
+    assert asked
+    with west(sites).roles._turning.alone("a look"):
+        assert west(sites).leads
+        assert not begun(west(sites).soft.journal, DEMOTING)
+    assert all(is_fenced(east(sites).soft.volume(name)) for name in NAMES)
+    monkeypatch.undo()
+    discard_there(east(sites).soft.host, MIRROR)
+    goes_on(sites)
 
 
 def test_where_nothing_was_promoted(sites: Sites) -> None:
@@ -174,8 +253,9 @@ def test_where_nothing_was_promoted(sites: Sites) -> None:
 
 def test_a_host_that_does_not_answer(sites: Sites) -> None:
     west(sites).side.stop()
-    with pytest.raises(PeerUnreachable):
+    with pytest.raises(PeerUnreachable) as refused:
         discard_there(east(sites).soft.host, MIRROR)
+    assert "ask again: frazil mirror resolve there" in refused.value.hint
     assert all(is_fenced(east(sites).soft.volume(name)) for name in NAMES)
 
 
