@@ -157,9 +157,10 @@ def activate(session: Session, name: str, force: bool) -> None:
     """Give the head of the fenced volume NAME to applications.
 
     After a restart a volume is held back where a replica's host says that it took over, and with
-    the fencing "peer" until all of them said that they did not. With --force it is given away all
-    the same: if another host is the source by now, both are written, and one side's writes have to
-    be discarded later. It overrides what is known now: who takes over later counts again.
+    the fencing "peer" until all of them said that they did not. They are asked again: all of them
+    must answer, and who took over must have given it up. With --force it is given away all the
+    same: if another host is the source by now, both are written, and one side's writes have to be
+    discarded later. It overrides what is known now: who takes over later counts again.
     """
     request = pb.ActivateVolumeRequest(name=name, force=force)
     one = session.api.ask("ActivateVolume", request, pb.Volume)
