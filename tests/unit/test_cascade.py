@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -115,50 +114,6 @@ def test_what_is_committed_while_a_mirror_looks_is_not_slept_over(
     monkeypatch.setattr(worker, "_step", looks)
     worker.wake()
     until(lambda: last.newest() == 2)
-
-
-def test_what_failed_in_an_attempt_of_before_is_no_answer_to_who_asks_now(
-    middle: Station, peer: str, source: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source.commit(middle, 1, {})
-    worker = middle.mirror("on", "data", peer)
-    middle.sync("on")
-    source.commit(middle, 2, {2: chunk(2)})
-    step, begun, asked = worker._step, threading.Event(), threading.Event()
-    stale = Precondition("as it was when the attempt began")
-
-    def refused_once() -> float:
-        if begun.is_set():
-            return step()
-        begun.set()
-        assert asked.wait(PATIENCE)
-        raise stale
-
-    monkeypatch.setattr(worker, "_step", refused_once)
-    worker.wake()
-    assert begun.wait(PATIENCE)
-    moment = time.monotonic()
-    number = worker.ask()
-    asked.set()
-    until(lambda: worker.committed_number >= number)
-    assert worker.failed_since(0.0) is stale
-    assert worker.failed_since(moment) is None
-
-
-def test_what_fails_after_the_question_is_the_answer(
-    middle: Station, peer: str, source: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source.commit(middle, 1, {})
-    worker = middle.mirror("on", "data", peer)
-    middle.sync("on")
-
-    def refused() -> float:
-        raise Precondition("as it is")
-
-    monkeypatch.setattr(worker, "_step", refused)
-    source.commit(middle, 2, {2: chunk(2)})
-    with pytest.raises(Precondition, match="as it is"):
-        middle.sync("on")
 
 
 def test_one_replica_to_several_and_on_from_there(
