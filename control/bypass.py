@@ -12,7 +12,7 @@ from pathlib import Path
 
 from control import beneath
 from control.beneath import TableOf, live_table
-from control.holders import described, holders_of, is_ours
+from control.holders import described, holders_of, is_going, is_ours
 from control.records import VolumeRecord
 from control.spans import Span
 from dm_tables.errors import FrazilError, Precondition
@@ -50,7 +50,9 @@ def _others(span: Span, table_of: TableOf) -> Iterator[Path]:
     with suppress(OSError):
         number = beneath.number_of(span.path)
     for holder in holders_of(number) if number else []:
-        if not is_ours(holder) and _uses(holder, number or "", span, table_of):
+        if is_ours(holder) or not _uses(holder, number or "", span, table_of):
+            continue
+        if not is_going(holder):
             yield holder
 
 

@@ -77,7 +77,14 @@ class Heartbeat:
         if again:
             self._again[about] = work
         try:
-            work()
+            try:
+                work()
+            except FrazilError:
+                raise
+            except Exception as error:
+                # Whatever it is: heads are in use, and the daemon is needed.
+                log.exception("%s", about)
+                raise FrazilError(f"internal error: {error!r}") from error
         except FrazilError as error:
             text = sentence(error)
             if self.problems.get(about) != text:

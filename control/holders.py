@@ -57,8 +57,8 @@ def _family(device: str, name: str) -> Iterator[tuple[str, str]]:
         yield disk, f"{_node(disk)}, of which {name} is a partition,"
         return
     for partition in sorted((beneath.SYS / device).resolve().glob("*/partition")):
-        number = _text(partition.parent / "dev")
-        yield number, f"{_node(number)}, a partition of {name},"
+        if number := _text(partition.parent / "dev"):
+            yield number, f"{_node(number)}, a partition of {name},"
 
 
 def _check_exclusive(name: str, node: Path) -> None:
@@ -85,8 +85,14 @@ def _loops_over(place: str) -> Iterator[str]:
 
 
 def holders_of(device: str) -> list[Path]:
-    """What /sys has of the devices that stand on one."""
-    return sorted((beneath.SYS / device / "holders").glob("*"))
+    """What /sys has of the devices that stand on one, but for those that are being removed."""
+    found = sorted((beneath.SYS / device / "holders").glob("*"))
+    return [holder for holder in found if not is_going(holder)]
+
+
+def is_going(holder: Path) -> bool:
+    """Whether a device is being removed: device-mapper says nothing of one then (EINVAL)."""
+    return not holder.exists() or ((holder / "dm").is_dir() and not _text(holder / "dm" / "name"))
 
 
 def described(holder: Path) -> str:
@@ -105,8 +111,7 @@ def described(holder: Path) -> str:
 
 def is_ours(holder: Path) -> bool:
     """Whether frazil made a device."""
-    uuid = holder / "dm" / "uuid"
-    return uuid.exists() and _text(uuid).startswith(UUID_PREFIX)
+    return _text(holder / "dm" / "uuid").startswith(UUID_PREFIX)
 
 
 def own_device_below(device: str) -> str:
@@ -114,7 +119,8 @@ def own_device_below(device: str) -> str:
     about = beneath.SYS / whole_disk(device)
     if is_ours(about):
         return _text(about / "dm" / "name")
-    below = [_text(slave / "dev") for slave in sorted((about / "slaves").glob("*"))]
+    slaves = sorted((about / "slaves").glob("*"))
+    below = [devno for slave in slaves if (devno := _text(slave / "dev"))]
     file = beneath.backing_file(device)
     if file is not None and (number := beneath.number_of(file)):
         below.append(number)
@@ -126,4 +132,8 @@ def _node(device: str) -> str:
 
 
 def _text(path: Path) -> str:
-    return path.read_text().strip()
+    # It may be gone, or go while it is read.
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from control import beneath
 from control.bypass import Bypassed, bypasses, check_not_bypassed
 from control.doctor.boot import judge_users
 from control.doctor.findings import Level
+from control.holders import holders_of
 from control.records import VolumeRecord, VolumeState
 from control.spans import Span
 from dm_tables.units import MIB, SECTOR, Bytes
@@ -70,3 +72,14 @@ def test_where_it_cannot_be_told_it_counts(disks: FakeDisks, disk: Path) -> None
 
 def test_a_disk_that_is_missing_is_said_elsewhere(disks: FakeDisks) -> None:
     assert found(disks, volume(Path("/dev/nowhere"))) == []
+
+
+def test_a_device_that_is_being_removed_is_none(disks: FakeDisks, disk: Path) -> None:
+    disks.mapped("frazil-old", "253:1", 8 * MIB, linear(8 * MIB), uuid="LVM-x", below="sda")
+    for unreadable in ("name", "uuid"):
+        path = beneath.SYS / "253:1" / "dm" / unreadable
+        path.unlink()
+        # Reading it fails, as of a device that is going.
+        path.mkdir()
+    assert found(disks, volume(disk)) == []
+    assert holders_of("8:0") == [one for one in holders_of("8:0") if one.name != "dm-1"]

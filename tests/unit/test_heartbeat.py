@@ -136,6 +136,17 @@ def test_a_problem_is_said_once_and_so_is_its_end(host: FakeHost, tmp_path: Path
     assert kinds(host) == [("listener", "Unavailable"), ("listener", "recovered")]
 
 
+def test_what_nobody_expected_is_a_problem_and_not_the_end(host: FakeHost, tmp_path: Path) -> None:
+    heart = heart_of(host, Manager(), tmp_path)
+
+    def fails() -> None:
+        raise OSError(22, "Invalid argument")
+
+    assert not heart.attempt("disks", fails)
+    assert "Invalid argument" in heart.problems["disks"]
+    assert heart.attempt("disks", lambda: None)
+
+
 def test_the_pool_is_marked_and_missed(host: FakeHost, tmp_path: Path) -> None:
     heart = heart_of(host, Manager(), tmp_path)
     heart.open_pool()
