@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from control.bypass import bypasses
 from control.config import Config
 from control.context import Context
+from control.folding import finish_merges
 from control.host import StateLock, free_leftovers, open_context
 from control.records import VolumeRecord
 from control.volume import Volume
@@ -36,6 +37,7 @@ def main(config: Config, volumes: Sequence[str] = (), *, wait: float = 0.0) -> i
                 raise NotFound(f"there is no volume {name!r}", f"there are: {known}")
         if not records:
             return int(Kind.OK)
+        finish_merges(context)
         free_leftovers(context)
         return assemble([records[name] for name in volumes or sorted(records)], context, wait)
     finally:

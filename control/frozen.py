@@ -61,7 +61,7 @@ class FrozenVolume:
     @contextmanager
     def open_at(self, layer: int) -> Iterator[Readable | None]:
         """The image of a layer device below, held as long as the context lasts."""
-        with self._of.hold(layer):
+        with self._of.hold(layer, firm=True):
             if layer not in (self._of.record.bottom, *(one.sequence for one in self._of.layers)):
                 yield None
                 return

@@ -141,6 +141,8 @@ class Group:
         if not self.volumes:
             raise Precondition(f"group {self.name} has no volumes", "frazil group add")
         with self._tables():
+            for volume in self.volumes:
+                volume.settle_left()
             number, generation_uuid = self.next_number, str(uuid.uuid4())
             prepared: list[tuple[Volume, LayerRecord]] = []
             try:
@@ -149,8 +151,7 @@ class Group:
                 heads = tuple(volume.stand_by(layer) for volume, layer in prepared)
                 result = self.context.freezer.freeze(self._plan(heads))
             except FrazilError:
-                moved = [volume.settle_freeze(layer) for volume, layer in prepared]
-                if not moved or not all(moved):
+                if not _settled(prepared):
                     raise
             else:
                 with self.context.journal.transaction():
@@ -189,6 +190,21 @@ class Group:
             deadline_seconds=settings.deadline,
             lockfs=consistency == "filesystem",
         )
+
+
+def _settled(prepared: Sequence[tuple[Volume, LayerRecord]]) -> bool:
+    """After a window that failed, each as the kernel has it. :return: whether all heads moved.
+
+    One that cannot be settled now keeps no other from it, and is settled with the next freeze.
+    """
+    moved = []
+    for volume, layer in prepared:
+        try:
+            moved.append(volume.settle_freeze(layer))
+        except FrazilError as error:
+            moved.append(False)
+            volume.context.events.add("error", volume.name, error.name, str(error))
+    return bool(moved) and all(moved)
 
 
 def _changed(volume: Volume) -> float:

@@ -20,6 +20,7 @@ from control.config import Config
 from control.context import Context
 from control.events import Events
 from control.fence import given_up, is_fenced, unfence
+from control.folding import finish_merges
 from control.historian import Historian
 from control.history import History
 from control.journal import Journal
@@ -133,6 +134,7 @@ class Host:
         try:
             self.context.dmsetup.version()
             self.context.freezer.start()
+            finish_merges(self.context)
             free_leftovers(self.context)
         except FrazilError as error:
             self.device_mapper_missing = str(error)

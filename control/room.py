@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from control.brake import Brake
 from control.context import Context
@@ -25,7 +26,7 @@ from control.pool.sizing import Action, Fill, RoomPlan, next_size, plan_room
 from control.records import LayerRecord, LayerState
 from control.units_text import human_size
 from control.volume import Volume
-from dm_tables.errors import FrazilError
+from dm_tables.errors import FrazilError, Unavailable
 from dm_tables.status import Invalid, MergeFailed, Overflow, SnapshotStatus, Usage
 from dm_tables.units import Bytes, bytes_to_sectors, sectors_to_bytes
 
@@ -79,7 +80,7 @@ class RoomKeeper(threading.Thread):
             self._wanted.clear()
             self._rounds += 1
             for volume in self._volumes():
-                if not volume.watched and self._rounds % SELDOM:
+                if not (volume.watched or volume.stalled) and self._rounds % SELDOM:
                     continue
                 try:
                     self._look(volume)
@@ -96,6 +97,7 @@ class RoomKeeper(threading.Thread):
     def _look(self, volume: Volume) -> None:
         live = _live(volume)
         if live is None:
+            self._end_fold(volume)
             return
         status = volume.layer_status(live)
         if isinstance(status, Overflow):
@@ -110,6 +112,15 @@ class RoomKeeper(threading.Thread):
                 self._grow(volume, live, plan.to)
             elif plan.action is Action.SACRIFICE:
                 self._sacrifice(volume)
+
+    def _end_fold(self, volume: Volume) -> None:
+        """The live layer was folded, and what came then failed: the head goes on, untracked."""
+        if volume.stalled:
+            with volume.tables:
+                volume.settle_left()
+                volume.drop_merged()
+                volume.watch_live()
+            self._brake.release(volume)
 
     def _make_room(self, volume: Volume, live: LayerRecord, status: Usage) -> None:
         """Writers wait: grow into the last of the pool, or sacrifice the mirror."""
@@ -190,7 +201,11 @@ class RoomKeeper(threading.Thread):
             if layer.state is LayerState.FROZEN:
                 volume.remember(layer)
                 # The application comes first: a comparison that holds an image is told to end.
-                volume.merge_lowest(layer, limiter, lambda: self._relieve(volume), overrule=True)
+                relieve = partial(self._relieve, volume)
+                if not volume.merge_lowest(layer, limiter, relieve, overrule=True):
+                    raise Unavailable(
+                        f"volume {volume.name} is being copied again", "it is tried again"
+                    )
 
     def _relieve(self, volume: Volume) -> None:
         """While others are merged: if writers wait meanwhile, give them the last of the pool."""

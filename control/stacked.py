@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from control.context import Context
 from control.pool.sizing import full_room
@@ -16,6 +17,15 @@ from dm_tables.device import Device
 from dm_tables.errors import Precondition
 from dm_tables.status import SnapshotStatus, parse_snapshot
 from dm_tables.units import Bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hold:
+    """Somebody's hold of a layer device's image; ``firm``: it is not taken away."""
+
+    layer: int
+    firm: bool
+    taken: threading.Event = field(default_factory=threading.Event)
 
 
 class Stacked:
@@ -40,7 +50,7 @@ class Stacked:
         self.merged_chunks = (0, 0)
         self.merging = threading.Lock()
         self._holding = threading.Lock()
-        self._held: list[tuple[int, threading.Event]] = []
+        self._held: list[Hold] = []
 
     # What the journal says.
 
@@ -114,16 +124,17 @@ class Stacked:
         return StoreReader(path, layer.size or self.record.size, layer.chunk)
 
     @contextmanager
-    def hold(self, layer: int) -> Iterator[threading.Event]:
+    def hold(self, layer: int, *, firm: bool = False) -> Iterator[threading.Event]:
         """Keep the image of a layer device as long as the context lasts.
 
+        :param firm: until then nothing is merged over it, whatever happens.
         :return: set if it was taken away all the same: what was read since is something else.
         """
-        held = (layer, threading.Event())
+        held = Hold(layer, firm)
         with self._holding:
             self._held.append(held)
         try:
-            yield held[1]
+            yield held.taken
         finally:
             with self._holding:
                 self._held.remove(held)
@@ -131,11 +142,18 @@ class Stacked:
     def held_layers(self) -> set[int]:
         """The layer devices whose images are held, or kept while it changes sides."""
         with self._holding:
-            held = {layer for layer, taken in self._held if not taken.is_set()}
+            held = {one.layer for one in self._held if not one.taken.is_set()}
         return held | self.context.journal.kept(self.uuid)
 
-    def check_lowest(self, layer: LayerRecord) -> None:
-        """:raises Precondition: what is in a lower layer would come on top of it (claim 19)."""
+    def check_mergeable(self, layer: LayerRecord) -> None:
+        """:raises Precondition: what is in a lower layer would come on top of it (claim 19); or
+        the volume changes sides.
+        """
+        if any(kept < layer.sequence for kept in self.context.journal.kept(self.uuid)):
+            raise Precondition(
+                f"the layers of {self.name} are kept as they are while it changes sides",
+                "wait until its promote or demote has ended",
+            )
         lowest = self.layers[0].sequence
         if layer.sequence != lowest:
             raise Precondition(
@@ -147,18 +165,14 @@ class Stacked:
         """Write down that a layer is merged from now on, unless somebody holds what is below.
 
         Who holds an image, and then still finds it among :meth:`images`, has it for as long, or
-        until it is told that ``overrule`` took it away.
+        until it is told that ``overrule`` took it away; a firm hold is not overruled.
         """
         with self._holding:
-            over = [
-                taken
-                for below, taken in self._held
-                if below < layer.sequence and not taken.is_set()
-            ]
-            if over and not overrule:
+            over = [one for one in self._held if one.layer < layer.sequence]
+            if any(one.firm or not (overrule or one.taken.is_set()) for one in over):
                 return False
-            for taken in over:
-                taken.set()
+            for one in over:
+                one.taken.set()
             self.context.journal.note_merging(self.uuid, layer.sequence)
         return True
 

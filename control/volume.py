@@ -59,12 +59,8 @@ class Volume(Stacked):
             booting = not self.stack.head.exists()
             if booting:
                 self.context.tracing.interrupted(self.name, "its devices were made anew")
-            prepared = self._prepared
-            if prepared is not None and booting:
-                self._settle_at_boot(prepared)
-            elif prepared is not None:
-                # First: it may have been journaled, and not even allocated.
-                self.settle_freeze(prepared)
+            # First: it may have been journaled, and not even allocated.
+            self.settle_left(booting=booting)
             removing = self.record.state is VolumeState.REMOVING
             refused = None if removing or force else self._refusal()
             wanted = not removing and refused is None
@@ -105,10 +101,6 @@ class Volume(Stacked):
                 self.context.tracing.watch(live, self.stack.layer(live.sequence))
         self.stack.assemble(bottom, layers, head=head)
 
-    @property
-    def _prepared(self) -> LayerRecord | None:
-        return next((r for r in self.layers if r.state is LayerState.PREPARED), None)
-
     def _settle_at_boot(self, prepared: LayerRecord) -> None:
         """The freeze counts if all layers of its instant are the kernel's: they may hold writes.
 
@@ -129,6 +121,14 @@ class Volume(Stacked):
         name = f"{part.volume}.{part.number}"
         pool = self.context.pool
         return name in pool.list() and _was_activated(pool.open(name).path)
+
+    def settle_left(self, *, booting: bool = False) -> None:
+        """End a freeze that broke off, and was not settled at once: see :meth:`settle_freeze`."""
+        prepared = next((r for r in self.layers if r.state is LayerState.PREPARED), None)
+        if prepared is not None and booting:
+            self._settle_at_boot(prepared)
+        elif prepared is not None:
+            self.settle_freeze(prepared)
 
     def settle_freeze(self, prepared: LayerRecord) -> bool:
         """After a freeze that broke off: the kernel says whether the head moved.
@@ -264,8 +264,14 @@ class Volume(Stacked):
 
     @contextmanager
     def frozen(self, generation: GenerationRecord) -> Iterator[FrozenVolume]:
-        """A generation for a copy, its image held as long as the context lasts."""
-        with self.hold(generation.layer):
+        """A generation for a copy, its image held as long as the context lasts.
+
+        :raises Precondition: it has none any more.
+        """
+        with self.hold(generation.layer, firm=True):
+            if generation.uuid not in {there.uuid for there in self.images()}:
+                what = f"generation {generation.number} of {self.name} is merged over here"
+                raise Precondition(what, "a newer one is copied")
             yield FrozenVolume(self, generation)
 
     # Merging.
@@ -299,14 +305,9 @@ class Volume(Stacked):
         :raises Precondition: the volume changes sides, or a layer is below; nothing was changed.
         """
         with self.merging:
-            if any(kept < layer.sequence for kept in self.context.journal.kept(self.uuid)):
-                raise Precondition(
-                    f"the layers of {self.name} are kept as they are while it changes sides",
-                    "wait until its promote or demote has ended",
-                )
             if layer.sequence not in {one.sequence for one in self.layers}:
                 return True
-            self.check_lowest(layer)
+            self.check_mergeable(layer)
             if not self.begin_merge(layer, overrule=overrule):
                 return False
             self.copy_into_spans(layer, limiter, between)
@@ -424,9 +425,8 @@ class Volume(Stacked):
                 else f"frazil group leave {group} {self.name}",
             )
         if self.held_layers():
-            raise Precondition(
-                f"an image of volume {self.name} is being read", "let frazil verify end, or end it"
-            )
+            what = f"an image of volume {self.name} is being read"
+            raise Precondition(what, "let frazil verify end, or end it")
         self.check_idle()
 
     def check_idle(self) -> None:

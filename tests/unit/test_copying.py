@@ -84,7 +84,7 @@ class Source:
         return StoreReader(self.directory / "store", Bytes(SIZE), record.chunk)
 
     @contextmanager
-    def hold(self, layer: int) -> Iterator[None]:
+    def hold(self, layer: int, *, firm: bool) -> Iterator[None]:
         self.held.append(layer)
         yield
 

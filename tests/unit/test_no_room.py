@@ -1,0 +1,238 @@
+"""Without room, and something fails as well: no write is lost, and no head waits for ever."""
+
+from __future__ import annotations
+
+import errno
+import random
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from control.folding import fold
+from control.frozen import FrozenVolume
+from control.limiter import RateLimiter
+from control.records import LayerState
+from control.stack import StackDevices
+from control.volume import Volume
+from dm_tables.errors import FrazilError
+from dm_tables.guard import leftovers
+from dm_tables.units import Bytes
+from tests.soft.world import GROUP, World
+
+CHUNK = 4096
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A volume whose newest generation its replica has; its live layer holds a chunk."""
+    made = World({"a": random.Random(1).randbytes(64 * CHUNK)}, ["a"], ["far", "near"])
+    try:
+        made.add_mirror("m", "far")
+        made.freeze()
+        assert made.copy("m") is None
+        written(made, 1)
+        yield made
+    finally:
+        made.close()
+
+
+def written(world: World, chunk: int) -> None:
+    world.write("a", chunk * CHUNK, bytes([chunk]) * CHUNK)
+
+
+def suspended(world: World) -> bool:
+    return bool(world.mapper.devices[world.source.head("a")].suspended)
+
+
+def once(real: Callable[..., Any], error: Exception, matches: Callable[..., bool]) -> Any:
+    """A function that fails the first time."""
+    left = [error]
+
+    def fails(*args: Any, **more: Any) -> Any:
+        if left and matches(*args):
+            raise left.pop()
+        return real(*args, **more)
+
+    return fails
+
+
+def goes_on(world: World) -> None:
+    """The room keeper comes again and again, until writers go on; nothing is wrong then."""
+    room, volume = world.source.host.room, world.source.volume("a")
+    for _ in range(4):
+        with suppress(FrazilError):
+            room._look(volume)
+    world.notice()
+    assert not suspended(world)
+    assert not volume.stalled
+    assert not [one for one in volume.layers if one.state is LayerState.PREPARED]
+    world.check()
+    world.restart()
+    assert not world.source.host.unassembled
+    world.settle()
+
+
+@pytest.mark.parametrize("what", ["create", "load", "resume"])
+@pytest.mark.parametrize("how", ["moved", "folded"])
+def test_a_call_that_fails_is_made_again(world: World, how: str, what: str) -> None:
+    mapper, head = world.mapper, world.source.head("a")
+    method = f"_run_{what}"
+
+    def matches(words: list[str], *_: object) -> bool:
+        return what == "create" or words[0] == head
+
+    fails = once(getattr(mapper, method), OSError(errno.ENOMEM, "Cannot allocate"), matches)
+    with mock.patch.object(mapper, method, fails), suppress(FrazilError):
+        world.sacrifice("a", how)
+    goes_on(world)
+
+
+def test_a_fold_whose_swap_fails_is_ended(world: World) -> None:
+    fails = once(StackDevices.settle, FrazilError("still running after 30 s"), lambda *_: True)
+    with (
+        mock.patch.object(StackDevices, "settle", fails),
+        pytest.raises(FrazilError),
+    ):
+        world.sacrifice("a", "folded")
+    assert suspended(world)
+    goes_on(world)
+
+
+def test_what_is_written_after_a_crash_in_a_fold_is_kept(world: World) -> None:
+    class Killed(BaseException):
+        """The daemon is no more."""
+
+    volume, mapper, head = world.source.volume("a"), world.mapper, world.source.head("a")
+    world.source.host.room._brake.stall(volume)
+    with mock.patch.object(Volume, "drop_merged", side_effect=Killed), pytest.raises(Killed):
+        fold(volume, RateLimiter())
+    world.source.kill()
+
+    def freed(_: object) -> None:
+        leftovers(mapper)
+        mapper.write(head, 7 * CHUNK, bytes([7]) * CHUNK)
+        world.models["a"].write(7 * CHUNK, bytes([7]) * CHUNK)
+
+    with mock.patch("control.host.free_leftovers", freed):
+        world.source.start()
+    world.notice()
+    assert mapper.image(head)[7 * CHUNK : 8 * CHUNK] == bytes([7]) * CHUNK
+    world.check()
+
+
+def only_the_live_layer(world: World) -> Volume:
+    """All else is merged; the volume."""
+    world.freeze()
+    assert world.copy("m") is None
+    while world.merge("a"):
+        pass
+    written(world, 2)
+    volume: Volume = world.source.volume("a")
+    assert len(volume.layers) == 1
+    return volume
+
+
+def test_nothing_is_folded_while_the_volume_changes_sides(world: World) -> None:
+    volume = only_the_live_layer(world)
+    world.source.journal.keep(volume.uuid, [volume.record.bottom])
+    (path,) = {span.path for span in volume.stack.spans}
+    before = path.read_bytes()
+    with pytest.raises(FrazilError, match="changes sides"):
+        world.sacrifice("a", "folded")
+    same = path.read_bytes() == before
+    assert same, "the kept image was merged over"
+
+
+def test_who_reads_below_a_live_layer_that_is_folded_is_told(world: World) -> None:
+    volume = only_the_live_layer(world)
+    with volume.hold(volume.record.bottom) as taken:
+        world.sacrifice("a", "folded")
+        assert taken.is_set()
+    world.check()
+
+
+def test_a_fold_takes_its_locks_as_a_merge_does(world: World) -> None:
+    """While it waits for a merge that is under way, that can swap a table."""
+    volume = world.source.volume("a")
+    with volume.merging:
+        folding = threading.Thread(target=world.sacrifice, args=("a", "folded"), daemon=True)
+        folding.start()
+        folding.join(0.5)
+        assert volume.tables.acquire(timeout=2)
+        volume.tables.release()
+    folding.join(60)
+    world.check()
+
+
+class Slow:
+    """The image of a copy, beside which there is no room left when it is read first."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world, self._name = world, name
+        self.refused: FrazilError | None = None
+        self._read = False
+
+    def read(self, address: int, length: int) -> bytes:
+        data: bytes = self._world.mapper.image(self._name)[address : address + length]
+        if not self._read:
+            self._read = True
+            self._sacrifice()
+        return data
+
+    def read_into(self, view: memoryview, address: int) -> int:
+        view[:] = self.read(address, len(view))
+        return len(view)
+
+    def size(self) -> Bytes:
+        return Bytes(64 * CHUNK)
+
+    def __enter__(self) -> Slow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It stays."""
+
+    def _sacrifice(self) -> None:
+        """By a keeper that looked which mirrors there are before this one was made."""
+        world = self._world
+        others = [one for one in world.roster.workers() if one.mirror != "n"]
+        with mock.patch.object(world.source.host.room, "_workers_of", lambda _: others):
+            try:
+                world.sacrifice("a", "moved")
+            except FrazilError as error:
+                self.refused = error
+
+
+def test_a_first_copy_that_begins_meanwhile_has_its_image(world: World) -> None:
+    world.freeze()
+    assert world.copy("m") is None
+    for chunk in (20, 40):
+        written(world, chunk)
+        world.freeze()
+    world.add_mirror("n", "near")
+    volume = world.source.volume("a")
+    slow = Slow(world, str(volume.image(volume.images()[0]).name))
+    with mock.patch.object(FrozenVolume, "open", lambda _: slow):
+        assert world.copy("n") is None
+    assert slow.refused is not None
+    goes_on(world)
+
+
+def test_a_journal_that_fails_after_the_window_says_what_happened_later(world: World) -> None:
+    fails = once(Volume.freeze_happened, sqlite3.OperationalError("disk is full"), lambda *_: True)
+    group, model = world.roster.conductor(GROUP).group, world.models["a"]
+    world.source.freezer.frozen = model.freeze
+    with mock.patch.object(Volume, "freeze_happened", fails):
+        with pytest.raises(sqlite3.OperationalError):
+            group.freeze()
+        written(world, 30)
+        world.freeze()
+    assert world.copy("m") is None
+    while world.merge("a"):
+        pass
+    goes_on(world)
