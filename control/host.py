@@ -7,7 +7,7 @@ import fcntl
 import os
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -95,14 +95,26 @@ def open_context(config: Config) -> Context:
     )
 
 
-def free_leftovers(context: Context) -> None:
-    """Let I/O through on every device of frazil's that a crash left suspended.
+def tight_heads(context: Context) -> set[str]:
+    """Heads whose live layer could overflow: one that the brake held waits on for room."""
+    found = set()
+    for record in context.journal.volumes():
+        volume = Volume(record, context)
+        with suppress(FrazilError):
+            volume.watch_live()
+        if volume.watched:
+            found.add(str(volume.stack.head.name))
+    return found
+
+
+def free_leftovers(context: Context, but: Collection[str] = ()) -> None:
+    """Let I/O through on every device of frazil's that a crash left suspended, but these.
 
     :raises DeviceMapperMissing: this kernel has none.
     """
     context.dmsetup.version()
     with closing(Control(CONTROL)) as kernel:
-        freed = leftovers(kernel)
+        freed = leftovers(kernel, but=but)
     for found in freed:
         level, state = ("warning", "goes on") if found.running else ("error", "is still suspended")
         context.events.add(level, found.name, "leftover", f"was found suspended, and {state}")
@@ -135,7 +147,7 @@ class Host:
             self.context.dmsetup.version()
             self.context.freezer.start()
             finish_merges(self.context)
-            free_leftovers(self.context)
+            free_leftovers(self.context, tight_heads(self.context))
         except FrazilError as error:
             self.device_mapper_missing = str(error)
         records = self.context.journal.volumes()
@@ -145,11 +157,22 @@ class Host:
             volume = Volume(record, self.context)
             self._volumes[record.name] = volume
             self.assemble(volume)
+        if not self.device_mapper_missing:
+            self._take_over_waiting()
         self.roster.start()
         self.historian.start()
         self.merger.start()
         self.room.start()
         self.scrubber.start()
+
+    def _take_over_waiting(self) -> None:
+        """Heads that wait for room are the room keeper's; any others go on."""
+        waiting = [
+            one for one in self.volumes() if one.watched and one.name not in self.unassembled
+        ]
+        for volume in waiting:
+            volume.stalled = volume.stack.is_suspended()
+        free_leftovers(self.context, {str(one.stack.head.name) for one in waiting if one.stalled})
 
     def assemble(self, volume: Volume, *, force: bool = False) -> None:
         """Make a volume's devices; why not, if not, stands in ``unassembled`` until it is so.

@@ -128,6 +128,11 @@ class StackDevices:
         device.ensure(self.snapshot_table(layer, below))
         return device
 
+    def is_suspended(self) -> bool:
+        """Whether the head is there, and its writers wait."""
+        info = self.head.info()
+        return info is not None and info.suspended
+
     def settle(self, bottom: int) -> None:
         """Auxiliary volume ``bottom`` is merged: its layer device becomes the spans (7D).
 

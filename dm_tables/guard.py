@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,12 +146,14 @@ class Leftover:
     running: bool
 
 
-def leftovers(dm: DeviceMapper, prefix: str = "FRAZIL-") -> tuple[Leftover, ...]:
+def leftovers(
+    dm: DeviceMapper, prefix: str = "FRAZIL-", but: Collection[str] = ()
+) -> tuple[Leftover, ...]:
     """Free every device of frazil's that is suspended, on its live table.
 
     For a daemon's start, once no freezer of a former daemon is left (``Freezer.start`` sees to
-    that): nothing of frazil's is suspended then on purpose. A table that waits in the inactive
-    slot was not preceded by a flush for all that is known, so it is cleared.
+    that): nothing of frazil's is suspended then on purpose, ``but`` these. A table that waits in
+    the inactive slot was not preceded by a flush for all that is known, so it is cleared.
 
     :raises OSError: device-mapper cannot be asked at all.
     """
@@ -161,7 +163,8 @@ def leftovers(dm: DeviceMapper, prefix: str = "FRAZIL-") -> tuple[Leftover, ...]
             state = dm.state(name)
         except OSError:
             continue
-        if not (state.suspended and state.live and state.uuid.startswith(prefix)):
+        ours = state.uuid.startswith(prefix) and name not in but
+        if not (state.suspended and state.live and ours):
             continue
         dm.prepare([name], lockfs=False)
         roll_back(dm, [name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -56,6 +56,10 @@ def _drawn(volume: Volume) -> Choice:
     return Choice(mapper_of(volume.context.dmsetup).chunk, "a test's choice")
 
 
+def _freed(context: Any, but: Collection[str] = ()) -> None:
+    leftovers(mapper_of(context.dmsetup), but=but)
+
+
 @contextmanager
 def soft_kernel(loops: Loops) -> Iterator[None]:
     """No kernel, no threads of frazil's own, and everything in small pieces."""
@@ -69,7 +73,7 @@ def soft_kernel(loops: Loops) -> Iterator[None]:
         "control.stack.detach_loop": loops.detach,
         "control.volume.mountpoints_of": lambda device: (),
         "control.group.mountpoints_of": lambda device: (),
-        "control.host.free_leftovers": lambda context: leftovers(mapper_of(context.dmsetup)),
+        "control.host.free_leftovers": _freed,
         "control.adopt.SMALLEST_VOLUME": 4 * KIB,
         "control.wire.batches.MAX_BATCH_RUNS": 2,
         "control.wire.send.TICK_SECONDS": 0.02,

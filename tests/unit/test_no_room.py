@@ -113,7 +113,7 @@ def test_what_is_written_after_a_crash_in_a_fold_is_kept(world: World) -> None:
         fold(volume, RateLimiter())
     world.source.kill()
 
-    def freed(_: object) -> None:
+    def freed(*_: object) -> None:
         leftovers(mapper)
         mapper.write(head, 7 * CHUNK, bytes([7]) * CHUNK)
         world.models["a"].write(7 * CHUNK, bytes([7]) * CHUNK)
@@ -123,6 +123,19 @@ def test_what_is_written_after_a_crash_in_a_fold_is_kept(world: World) -> None:
     world.notice()
     assert mapper.image(head)[7 * CHUNK : 8 * CHUNK] == bytes([7]) * CHUNK
     world.check()
+
+
+@pytest.mark.parametrize("tight", [True, False])
+def test_who_waits_for_room_waits_on_over_a_restart(world: World, *, tight: bool) -> None:
+    def watch_live(self: Volume) -> None:
+        self.watched = "live" if tight else ""
+
+    world.source.host.room._brake.stall(world.source.volume("a"))
+    with mock.patch.object(Volume, "watch_live", watch_live):
+        world.restart(killed=True)
+    assert suspended(world) == tight
+    assert world.source.volume("a").stalled == tight
+    goes_on(world)
 
 
 def only_the_live_layer(world: World) -> Volume:
