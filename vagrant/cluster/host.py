@@ -79,6 +79,7 @@ class FrazilHost:
             self.guest.put(pem, f"/etc/frazil/{name}")
         self.guest.put(issued.key, "/etc/frazil/host.key", mode=0o600)
         self.guest.put(self._config().encode(), "/etc/frazil/config.toml")
+        self.guest.run("sync /etc/frazil/* /etc/frazil")
 
     def _config(self) -> str:
         lines = ["version = 1", "[host]", f'name = "{self.name}"', "[tls]"]
