@@ -2,10 +2,14 @@
 
 The kernel tells nobody that a COW device fills, so the ones that could overflow are looked at
 fifty times a second, by ioctl. One with room for the whole volume needs no look.
+
+A head that is being frozen is left alone: the kernel takes a suspend of a suspended device for
+done (``do_suspend`` of dm-ioctl.c), so of two who suspend it each would resume it under the other.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -39,59 +43,118 @@ class Brake(threading.Thread):
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._dm: Control | None = None
+        self._told: dict[str, str] = {}
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Look, and look again."""
+        """Look, and look again; what fails is told once, and tried again."""
         while not self._stopped.wait(LOOK_SECONDS):
             for volume in self._volumes():
-                if volume.watched and not volume.stalled:
-                    self._look(volume)
+                try:
+                    if volume.watched and not volume.stalled:
+                        self._look(volume)
+                except Exception as error:
+                    self._failed(volume, error)
+
+    def _failed(self, volume: Volume, error: Exception) -> None:
+        text = f"writers may not be held back before there is no room: {error}"
+        if self._told.get(volume.name) == text:
+            return
+        self._told[volume.name] = text
+        log.error("braking volume %s", volume.name, exc_info=error)
+        try:
+            self._events.add("error", volume.name, "brake-failed", text)
+        except Exception:
+            log.exception("telling of volume %s", volume.name)
 
     def _look(self, volume: Volume) -> None:
-        try:
-            (line,) = self._control().status(volume.watched)
-        except (OSError, ValueError):
-            # The layer was just merged or removed: whoever did so looks for the next one.
+        if not volume.window.acquire(blocking=False):
             return
-        status = parse_snapshot(line.text) if line.kind == "snapshot" else None
-        if isinstance(status, Usage) and status.fraction >= BRAKE_AT:
-            self.stall(volume)
+        try:
+            # What is watched changes with a freeze: it is looked at and braked in one.
+            stalled = self._nearly_full(volume) and self._suspend(volume)
+        finally:
+            volume.window.release()
+        self._told.pop(volume.name, None)
+        if stalled:
             self._wake()
+            self._tell(volume)
 
-    def stall(self, volume: Volume) -> None:
-        """Make the head's writers wait; nothing to do if they do.
+    def _nearly_full(self, volume: Volume) -> bool:
+        with self._lock:
+            dm = self._control()
+        try:
+            lines = dm.status(volume.watched)
+        except OSError:
+            # The layer was just merged or removed: whoever did so looks for the next one.
+            return False
+        # Behind the snapshot lies what the volume grew by.
+        if not lines or lines[0].kind != "snapshot":
+            return False
+        status = parse_snapshot(lines[0].text)
+        return isinstance(status, Usage) and status.fraction >= BRAKE_AT
 
-        A head that is being frozen is left alone: its next layer has room.
+    def stall(self, volume: Volume) -> bool:
+        """Make the head's writers wait.
+
+        :return: whether they do, until they are released; not while the head is being frozen:
+            its next layer has room. Nor is there anything to wait where there is no head.
+        :raises OSError: the kernel refused.
         """
+        if not volume.window.acquire(blocking=False):
+            return False
+        try:
+            before = volume.stalled
+            stalled = self._suspend(volume)
+        finally:
+            volume.window.release()
+        if stalled and not before:
+            self._tell(volume)
+        return stalled
+
+    def _suspend(self, volume: Volume) -> bool:
+        """For who holds the volume's ``window``. :return: whether the head is suspended."""
         name = str(volume.stack.head.name)
         with self._lock:
-            if volume.stalled:
-                return
             dm = self._control()
-            if dm.state(name).suspended:
-                return
-            dm.prepare([name], lockfs=False)
-            dm.suspend(name)
-            volume.stalled = True
-        self._events.add("warning", volume.name, "stalled", "writers wait: room is being made")
+            try:
+                if not dm.state(name).suspended:
+                    volume.stalled = False
+                    dm.prepare([name], lockfs=False)
+                    dm.suspend(name)
+                volume.stalled = True
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                volume.stalled = False
+        return volume.stalled
 
     def release(self, volume: Volume) -> None:
-        """Let the writers go on."""
+        """Let the writers go on; nothing to do if they do.
+
+        :raises OSError: the kernel refused.
+        """
+        if not volume.stalled:
+            return
         name = str(volume.stack.head.name)
-        with self._lock:
-            if not volume.stalled:
-                return
+        with volume.window, self._lock:
             dm = self._control()
-            if dm.state(name).suspended:
-                dm.prepare([name], lockfs=False)
-                dm.clear(name)
-                dm.resume(name)
+            try:
+                if dm.state(name).suspended:
+                    dm.prepare([name], lockfs=False)
+                    dm.clear(name)
+                    dm.resume(name)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
             volume.stalled = False
         self._events.add("info", volume.name, "released", "writers go on")
+
+    def _tell(self, volume: Volume) -> None:
+        self._events.add("warning", volume.name, "stalled", "writers wait: room is being made")
 
     def _control(self) -> Control:
         if self._dm is None:

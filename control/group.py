@@ -19,7 +19,11 @@ from control.wire.errors import SplitBrain
 from dm_tables.errors import FrazilError, Precondition, Unavailable
 from dm_tables.status import Usage
 from dm_tables.units import bytes_to_sectors
-from dm_tables.window import FreezePlan, HeadPlan
+from dm_tables.window import FreezePlan, FreezeResult, HeadPlan
+
+
+class HeadStayed(Unavailable):
+    """A window ended well, and yet a head is not on its new table: what froze is no instant."""
 
 
 class Group:
@@ -137,6 +141,7 @@ class Group:
         :raises PoolFull: there is no room for the auxiliary volumes; all heads go on as they were.
         :raises Unavailable: the same, but layers are being merged, which gives room.
         :raises FreezeFailed: the window failed; all heads go on, on their old tables.
+        :raises HeadStayed: so did it, and did not notice.
         """
         if not self.volumes:
             raise Precondition(f"group {self.name} has no volumes", "frazil group add")
@@ -148,8 +153,7 @@ class Group:
             try:
                 for volume in self.volumes:
                     prepared.append((volume, self._prepare(volume, number, generation_uuid)))
-                heads = tuple(volume.stand_by(layer) for volume, layer in prepared)
-                result = self.context.freezer.freeze(self._plan(heads))
+                result = self._swap(prepared)
             except FrazilError:
                 if not _settled(prepared):
                     raise
@@ -176,11 +180,35 @@ class Group:
         with ExitStack() as stack:
             for volume in self.volumes:
                 stack.enter_context(volume.tables)
-                if volume.stalled:
-                    raise Unavailable(
-                        f"writers of {volume.name} wait for room", "it is tried again"
-                    )
+                _check_not_stalled(volume)
             yield
+
+    def _swap(self, prepared: Sequence[tuple[Volume, LayerRecord]]) -> FreezeResult:
+        """Put all heads on their next tables at one instant, out of the brake's reach."""
+        heads = tuple(volume.stand_by(layer) for volume, layer in prepared)
+        volumes = [volume for volume, _ in prepared]
+        with ExitStack() as windows:
+            result = self.context.freezer.freeze(
+                self._plan(heads), lambda: self._take_windows(volumes, windows)
+            )
+            for volume, layer in prepared:
+                _check_moved(volume, layer)
+            for volume, layer in prepared:
+                # The brake looks at the one that is written now, also before all is journaled.
+                volume.watched = str(volume.stack.layer(layer.sequence).name)
+        return result
+
+    def _take_windows(self, volumes: Sequence[Volume], windows: ExitStack) -> None:
+        """:raises Unavailable: writers wait for room, or are just being made to."""
+        for volume in volumes:
+            if not volume.window.acquire(timeout=self.context.config.freeze.deadline):
+                raise Unavailable(
+                    f"the head of {volume.name} is being suspended to make room, and its disk "
+                    "takes long",
+                    "it is tried again; if it stays so, see dmesg",
+                )
+            windows.callback(volume.window.release)
+            _check_not_stalled(volume)
 
     def _plan(self, heads: tuple[HeadPlan, ...]) -> FreezePlan:
         settings = self.context.config.freeze
@@ -201,10 +229,25 @@ def _settled(prepared: Sequence[tuple[Volume, LayerRecord]]) -> bool:
     for volume, layer in prepared:
         try:
             moved.append(volume.settle_freeze(layer))
+            volume.watch_live()
         except FrazilError as error:
             moved.append(False)
             volume.context.events.add("error", volume.name, error.name, str(error))
     return bool(moved) and all(moved)
+
+
+def _check_not_stalled(volume: Volume) -> None:
+    if volume.stalled:
+        raise Unavailable(f"writers of {volume.name} wait for room", "it is tried again")
+
+
+def _check_moved(volume: Volume, layer: LayerRecord) -> None:
+    head, wanted = volume.stack.head, volume.stack.layer(layer.sequence)
+    if not head.matches(volume.stack.linear_over(wanted)):
+        raise HeadStayed(
+            f"the freeze failed: {head.name} is not on {wanted.name}, though no step of it failed",
+            "something else suspends or resumes heads on this host: it is tried again",
+        )
 
 
 def _changed(volume: Volume) -> float:

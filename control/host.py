@@ -202,9 +202,9 @@ class Host:
 
     def at_work(self) -> bool:
         """Whether every thread that must run does."""
-        threads = (self.historian, self.merger, self.room, self.scrubber)
-        alive = all(one.is_alive() for one in threads) and self.roster.at_work()
-        return alive and self.context.authority.at_work()
+        threads = (self.historian, self.merger, self.scrubber)
+        alive = all(one.is_alive() for one in threads) and self.room.at_work()
+        return alive and self.roster.at_work() and self.context.authority.at_work()
 
     def stop(self) -> None:
         """End the threads; devices and heads stay."""

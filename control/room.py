@@ -67,6 +67,10 @@ class RoomKeeper(threading.Thread):
         self._brake.start()
         super().start()
 
+    def at_work(self) -> bool:
+        """Whether both threads run."""
+        return self.is_alive() and self._brake.is_alive()
+
     def stop(self) -> None:
         """End the threads; writers that wait go on waiting until there is a keeper again."""
         self._brake.stop()
@@ -88,6 +92,7 @@ class RoomKeeper(threading.Thread):
                     self._report(volume, error)
                 except Exception:
                     log.exception("keeping room for volume %s", volume.name)
+        self._brake.join()
 
     def _report(self, volume: Volume, error: FrazilError) -> None:
         if volume.problem != str(error):
@@ -188,7 +193,9 @@ class RoomKeeper(threading.Thread):
         with self._copies_stopped(volume):
             self._merge_frozen(volume, limiter)
             if overflown or not self._has_room(volume):
-                self._brake.stall(volume)
+                if not self._brake.stall(volume):
+                    # It is being frozen, or there is no head: the next look sees what became.
+                    return
                 if overflown or not self._moved_on(volume):
                     fold(volume, limiter)
                 self._brake.release(volume)

@@ -34,6 +34,11 @@ class Stacked:
     ``tables`` is held while device tables change, so that a merge's swap never falls into a
     freeze. Copying needs no lock: what is copied is frozen. ``watched`` names the live layer's
     device where its auxiliary volume could overflow; ``stalled``: the head's writers wait.
+
+    ``window`` is held by whoever suspends or resumes the head with others about: a freeze, from
+    its last look at the head until what became of it is known, and the brake. ``stalled`` changes
+    under it alone. It is the innermost lock: ``merging`` and ``tables`` are taken before it, a
+    group's in the order of its volumes, and nothing of a volume's after it.
     """
 
     def __init__(self, record: VolumeRecord, context: Context) -> None:
@@ -45,6 +50,7 @@ class Stacked:
         )
         self.tables = threading.RLock()
         self.problem = ""
+        self.window = threading.Lock()
         self.stalled = False
         self.watched = ""
         self.merged_chunks = (0, 0)

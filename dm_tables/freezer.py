@@ -106,9 +106,12 @@ class Freezer:
         with self._mutex:
             self._start()
 
-    def freeze(self, plan: FreezePlan) -> FreezeResult:
+    def freeze(self, plan: FreezePlan, before: Callable[[], None] = lambda: None) -> FreezeResult:
         """Freeze every head of ``plan`` at one instant; its next table is loaded already.
 
+        :param before: called once all is written out, before the last look at the heads: from
+            then on nobody else may suspend or resume one until this returns or raises. What it
+            raises ends the freeze, and nothing was touched.
         :raises FreezeFailed: see there for what state the heads are in.
         :raises FreezerUnavailable: there is no freezer; nothing was touched.
         """
@@ -117,7 +120,7 @@ class Freezer:
         sync_us = (time.monotonic_ns() - began) // 1000
         with self._mutex:
             self._start()
-            answer = self._asked(plan)
+            answer = self._asked(plan, before)
             if answer is None:
                 self._give_up(plan)
                 raise self._failure(plan, Step.GUARD, -1, 0, "the freezer died or hung")
@@ -232,9 +235,8 @@ class Freezer:
             why = f"{failed[0].filename or 'what is dirty'} could not be written out"
             raise self._failure(plan, Step.SYNC, -1, failed[0].errno or 0, why)
 
-    def _asked(self, plan: FreezePlan) -> Message | None:
+    def _asked(self, plan: FreezePlan, before: Callable[[], None]) -> Message | None:
         assert self._channel is not None
-        budget = plan.sync_seconds + plan.deadline_seconds
         request = {
             "heads": [head.name for head in plan.heads],
             "layers": [head.rsv_path for head in plan.heads],
@@ -245,9 +247,22 @@ class Freezer:
         }
         try:
             messages.send(self._channel, request)
-            return messages.receive(self._channel, budget + AFTER_DEADLINE)
+            answer = messages.receive(self._channel, plan.sync_seconds + AFTER_DEADLINE)
+            if answer is None or "failed" in answer:
+                return answer
+            self._let_go(self._channel, before)
+            return messages.receive(self._channel, plan.deadline_seconds + AFTER_DEADLINE)
         except OSError:
             return None
+
+    def _let_go(self, channel: socket.socket, before: Callable[[], None]) -> None:
+        """Answer the freezer, which has written all out; again what ``before`` raises."""
+        go = False
+        try:
+            before()
+            go = True
+        finally:
+            messages.send(channel, {"go": go})
 
     def _give_up(self, plan: FreezePlan) -> None:
         """End a freezer that died or hangs; the guard frees the heads, and is waited for."""

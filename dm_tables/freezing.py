@@ -58,11 +58,13 @@ class Freezing:
                 answer = self._freeze(request)
             except Refused as refused:
                 answer = _failed(refused.failure)
-            with contextlib.suppress(OSError):
-                messages.send(self._daemon, answer)
+            if answer is not None:
+                with contextlib.suppress(OSError):
+                    messages.send(self._daemon, answer)
             gc.collect()
 
-    def _freeze(self, request: Message) -> Message:
+    def _freeze(self, request: Message) -> Message | None:
+        """:return: None if the daemon wants it no more."""
         names: list[str] = request["heads"]
         self._dm.prepare(names, lockfs=request["lockfs"])
         self._check(names)
@@ -70,9 +72,20 @@ class Freezing:
             sync_us = _written_out(request, layers)
             if time.monotonic_ns() > request["not_after"]:
                 raise Refused(Step.SYNC)
+            if not self._may_go():
+                return None
             self._check(names)
             with urgent(), Team(len(names)) as each:
                 return self._guarded(names, layers, each, request["deadline_ns"], sync_us)
+
+    def _may_go(self) -> bool:
+        """All is written out: the daemon keeps everybody else off the heads, or gives it up."""
+        try:
+            messages.send(self._daemon, {"written_out": True})
+            answer = messages.receive(self._daemon)
+        except OSError:
+            return False
+        return answer is not None and bool(answer["go"])
 
     def _check(self, names: Sequence[str]) -> None:
         """Every head must run, with a table waiting to be swapped in."""

@@ -147,9 +147,10 @@ def members_one_by_one() -> None:
     """A group's heads are frozen one after another, each by itself, with time in between."""
 
     def make(real: Callable[..., Any]) -> Callable[..., Any]:
-        def freeze(self: Any, plan: Any) -> Any:
+        def freeze(self: Any, plan: Any, before: Callable[[], None]) -> Any:
             for head in plan.heads:
-                last = real(self, dataclasses.replace(plan, heads=(head,)))
+                last = real(self, dataclasses.replace(plan, heads=(head,)), before)
+                before = lambda: None  # noqa: E731
                 time.sleep(0.1)
             return last
 

@@ -18,12 +18,14 @@ NEVER = 1 << 62
 class SoftFreezer:
     """The freeze window itself, run here.
 
-    ``frozen`` is called at the instant: all heads are suspended, none moved. ``inside`` tells
-    whether a window is open. ``apart``: the broken one, where each head has a window of its own.
+    ``written_out`` is called before anybody is kept off the heads, ``frozen`` at the instant: all
+    heads are suspended, none moved. ``inside`` tells whether a window is open. ``apart``: the
+    broken one, where each head has a window of its own.
     """
 
     def __init__(self, mapper: SoftMapper) -> None:
         self._mapper = mapper
+        self.written_out: Callable[[], None] = lambda: None
         self.frozen: Callable[[], None] = lambda: None
         self.inside = False
         self.apart = False
@@ -34,8 +36,10 @@ class SoftFreezer:
     def close(self) -> None:
         """Nor ends any."""
 
-    def freeze(self, plan: FreezePlan) -> FreezeResult:
+    def freeze(self, plan: FreezePlan, before: Callable[[], None] = lambda: None) -> FreezeResult:
         """See :meth:`dm_tables.freezer.Freezer.freeze`."""
+        self.written_out()
+        before()
         windows = [[head] for head in plan.heads] if self.apart else [list(plan.heads)]
         self.inside = True
         results = [self._window(heads, first=heads is windows[0]) for heads in windows]
