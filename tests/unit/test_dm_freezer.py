@@ -10,14 +10,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dm_tables import freezer, freezing, messages
-from dm_tables.errors import Kind
+from dm_tables import freezer, freezing, messages, syncing
+from dm_tables.errors import Kind, Unavailable
 from dm_tables.freezer import FreezeFailed, Freezer, FreezerUnavailable, HeadState, On
 from dm_tables.freezing import Freezing
 from dm_tables.guard import Guard
+from dm_tables.ioctl import State
 from dm_tables.window import FreezePlan, HeadPlan, Step, Token
 from tests.fake_mapper import FakeMapper
 
@@ -202,6 +204,55 @@ def test_a_layer_that_is_not_there(
         frozen.freeze(wanted)
     assert caught.value.step is Step.CHECK
     assert not mapper.steps("suspend")
+
+
+def test_others_are_kept_off_the_heads_only_once_all_is_written_out(
+    mapper: FakeMapper, frozen: InProcess, plan: FreezePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    state, both = mapper.state, syncing.write_out
+
+    def written(*args: Any) -> int:
+        order.append("written out")
+        return both(*args)
+
+    def looked(name: str) -> State:
+        order.append("looked")
+        return state(name)
+
+    monkeypatch.setattr("dm_tables.freezing.write_out", written)
+    monkeypatch.setattr(mapper, "state", looked)
+    frozen.freeze(plan, lambda: order.append("before"))
+    assert order == ["looked", "looked", "written out", "before", "looked", "looked"]
+
+
+def test_who_cannot_keep_others_off_freezes_nothing(
+    mapper: FakeMapper, frozen: InProcess, plan: FreezePlan
+) -> None:
+    def busy() -> None:
+        raise Unavailable("somebody else has a head")
+
+    with pytest.raises(Unavailable, match="somebody else has a head"):
+        frozen.freeze(plan, busy)
+    assert not mapper.steps("suspend", "resume", "clear")
+    # The same freezer serves the next one.
+    assert frozen.freeze(plan).pause_us > 0
+
+
+def test_a_daemon_that_dies_before_it_says_so_freezes_nothing(
+    mapper: FakeMapper, frozen: InProcess, plan: FreezePlan
+) -> None:
+    def dies() -> None:
+        assert frozen._channel is not None
+        frozen._channel.close()
+
+    with pytest.raises(FreezeFailed) as caught:
+        frozen.freeze(plan, dies)
+    assert caught.value.step is Step.GUARD
+    for thread in frozen.threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert not mapper.steps("suspend", "resume", "clear")
 
 
 def test_a_filesystem_that_cannot_be_written_out_holds_nobody_else(
