@@ -67,6 +67,17 @@ def freeze(world: World, inside: Callable[[], object] = lambda: None) -> None:
         world.notice()
 
 
+def before_suspend(world: World, action: Callable[[], object]) -> None:
+    """Do it once, when the next one is about to suspend the head of ``a``."""
+    step = f"suspend {world.source.head('a')}"
+
+    def before() -> None:
+        del world.mapper.before[step]
+        action()
+
+    world.mapper.before[step] = before
+
+
 def goes_on(world: World) -> None:
     """Heads run on the live layers, and what is written from here on is mirrored and merged."""
     for name in world.models:
@@ -95,11 +106,9 @@ def test_the_brake_keeps_off_a_head_that_is_about_to_be_suspended(
     world: World, released: bool
 ) -> None:
     volume, brake = world.source.volume("a"), brake_of(world)
-    head = world.source.head("a")
     stalled: list[bool] = []
-    world.mapper.before[f"suspend {head}"] = lambda: stalled.append(brake.stall(volume))
+    before_suspend(world, lambda: stalled.append(brake.stall(volume)))
     freeze(world, lambda: brake.release(volume) if released else None)
-    world.mapper.before.clear()
     assert stalled == [False]
     goes_on(world)
 
@@ -124,10 +133,8 @@ def test_a_look_of_the_brake_waits_for_the_window(
     monkeypatch.setattr("control.brake.BRAKE_AT", 0.0)
     volume, brake = world.source.volume("a"), brake_of(world)
     volume.watched = live_device(volume)
-    head = world.source.head("a")
-    world.mapper.before[f"suspend {head}"] = lambda: brake._look(volume)
+    before_suspend(world, lambda: brake._look(volume))
     freeze(world)
-    world.mapper.before.clear()
     assert not volume.stalled
     # As a control: it would have braked.
     volume.watched = live_device(volume)
