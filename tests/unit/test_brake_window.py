@@ -109,8 +109,8 @@ def test_the_brake_keeps_off_a_head_that_is_about_to_be_suspended(
     stalled: list[bool] = []
     before_suspend(world, lambda: stalled.append(brake.stall(volume)))
     freeze(world, lambda: brake.release(volume) if released else None)
-    assert stalled == [False]
     goes_on(world)
+    assert stalled == [False]
 
 
 def test_the_brake_keeps_off_a_head_that_it_saw_running_before_the_window(world: World) -> None:
