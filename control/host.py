@@ -133,7 +133,7 @@ class Host:
         self.historian = Historian(context, self.volumes)
         self.merger = Merger(context, self.volumes, self._workers_of, self.historian.record)
         self.roster = Roster(context, self.volume, self.merger.wake)
-        self.room = RoomKeeper(context, self.volumes, self._workers_of)
+        self.room = RoomKeeper(context, self._present, self._workers_of)
         self.scrubber = scrubber_of(context, self.roster)
 
     # Coming and going.
@@ -228,6 +228,10 @@ class Host:
         """Every volume."""
         with self._lock:
             return list(self._volumes.values())
+
+    def _present(self) -> list[Volume]:
+        """The same without waiting for one that is being made: others may run out of room."""
+        return list(self._volumes.values())
 
     def volume(self, name: str) -> Volume:
         """:raises NotFound: there is none of that name."""

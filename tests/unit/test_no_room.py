@@ -249,3 +249,13 @@ def test_a_journal_that_fails_after_the_window_says_what_happened_later(world: W
     while world.merge("a"):
         pass
     goes_on(world)
+
+
+def test_who_keeps_room_does_not_wait_for_a_volume_that_is_being_made(world: World) -> None:
+    host = world.source.host
+    seen: list[Volume] = []
+    looking = threading.Thread(target=lambda: seen.extend(host.room._volumes()), daemon=True)
+    with host._lock:
+        looking.start()
+        looking.join(5)
+        assert [one.name for one in seen] == ["a"]
