@@ -151,6 +151,12 @@ class Stacked:
             held = {one.layer for one in self._held if not one.taken.is_set()}
         return held | self.context.journal.kept(self.uuid)
 
+    def check_unread(self) -> None:
+        """:raises Precondition: somebody holds an image."""
+        if self.held_layers():
+            what = f"an image of volume {self.name} is being read"
+            raise Precondition(what, "let frazil verify end, or end it")
+
     def check_mergeable(self, layer: LayerRecord) -> None:
         """:raises Precondition: what is in a lower layer would come on top of it (claim 19); or
         the volume changes sides.

@@ -424,9 +424,7 @@ class Volume(Stacked):
                 if group == self.name
                 else f"frazil group leave {group} {self.name}",
             )
-        if self.held_layers():
-            what = f"an image of volume {self.name} is being read"
-            raise Precondition(what, "let frazil verify end, or end it")
+        self.check_unread()
         self.check_idle()
 
     def check_idle(self) -> None:
@@ -451,7 +449,8 @@ class Volume(Stacked):
         layers = self.layers
         for done, layer in enumerate(layers):
             progress(done, len(layers))
-            self.merge_lowest(layer, RateLimiter(), overrule=True)
+            while not self.merge_lowest(layer, RateLimiter(), overrule=True):
+                self.check_unread()
         with self.tables:
             self.stack.disassemble(self.record.bottom, [])
             self.context.journal.remove_volume(self.name)

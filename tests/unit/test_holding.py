@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -140,3 +141,25 @@ def test_a_volume_that_is_read_is_not_removed(world: World) -> None:
     ):
         volume.remove(lambda *_: None)
     assert world.mapper.image(world.source.head("a")) == bytes(world.models["a"].head)
+
+
+def test_a_copy_that_comes_in_between_keeps_a_volume_from_being_removed(world: World) -> None:
+    world.roster.remove_mirror("m")
+    volume: Volume = world.source.volume("a")
+    newest = volume.images()[0]
+    world.mapper.flush(str(volume.stack.layer(volume.top).name))
+    with ExitStack() as copy:
+
+        def begins(done: int, _: int) -> None:
+            if done == len(volume.layers) - 1:
+                copy.enter_context(volume.hold(newest.layer, firm=True))
+
+        with pytest.raises(Precondition, match="being read"):
+            volume.remove(begins)
+        assert volume.layers
+    volume.remove(lambda *_: None)
+    (path,) = {span.path for span in volume.stack.spans}
+    raw = path.read_bytes()
+    shown = b"".join(raw[one.offset : one.offset + one.length] for one in volume.stack.spans)
+    same = shown == bytes(world.models["a"].head)
+    assert same, "the bare device is the head"
