@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import random
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,26 +25,16 @@ from control.wire.errors import MirrorLoop, PeerUnreachable
 from dm_tables.errors import Exists, NotFound, Precondition
 from dm_tables.units import MIB, Bytes
 from tests.chain import CHUNK, PATIENCE, SIZE, Model, Station, image_of, served, until
+from tests.chain_hosts import middle, stack
 from tests.replica_tools import Replica
+
+__all__ = ["middle", "stack"]
 
 FIRST = random.Random(7).randbytes(SIZE)
 
 
 def chunk(seed: int) -> bytes:
     return random.Random(seed).randbytes(CHUNK)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as made:
-        yield made
-
-
-@pytest.fixture
-def middle(tmp_path: Path, stack: ExitStack) -> Station:
-    made = Station(tmp_path / "middle")
-    stack.callback(made.close)
-    return made
 
 
 @pytest.fixture

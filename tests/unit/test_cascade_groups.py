@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from control.records import Origin
 from control.wire.send import commit as wire_commit
 from dm_tables.errors import Precondition, Unavailable, Usage
 from tests.chain import CHUNK, SIZE, Model, Station, image_of, served, until
+from tests.chain_hosts import middle, stack
 from tests.replica_tools import Replica
+
+__all__ = ["middle", "stack"]
 
 FIRST = random.Random(8).randbytes(SIZE)
 PAIR = ("a", "b")
@@ -25,19 +28,6 @@ PAIR = ("a", "b")
 
 def chunk(seed: int) -> bytes:
     return random.Random(seed).randbytes(CHUNK)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as made:
-        yield made
-
-
-@pytest.fixture
-def middle(tmp_path: Path, stack: ExitStack) -> Station:
-    made = Station(tmp_path / "middle")
-    stack.callback(made.close)
-    return made
 
 
 @pytest.fixture

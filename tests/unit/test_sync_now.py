@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,21 +12,10 @@ import pytest
 from control.replica.receive import Pace
 from dm_tables.errors import Precondition
 from tests.chain import CHUNK, PATIENCE, SIZE, Model, Station, served, until
+from tests.chain_hosts import middle, stack
 from tests.replica_tools import Replica
 
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as made:
-        yield made
-
-
-@pytest.fixture
-def middle(tmp_path: Path, stack: ExitStack) -> Station:
-    """A host that mirrors on what comes in."""
-    made = Station(tmp_path / "middle")
-    stack.callback(made.close)
-    return made
+__all__ = ["middle", "stack"]
 
 
 @pytest.fixture
