@@ -18,6 +18,10 @@ from dm_tables.errors import FrazilError
 
 log = logging.getLogger("frazil.group")
 
+COPY_ENDS_SECONDS = 10.0
+FREEZE_ENDS_SECONDS = 60.0
+"""For a freeze that is under way when the daemon ends, with the hook after it; systemd waits 90."""
+
 
 class Conductor(threading.Thread):
     """One thread a group. It sleeps until a mirror is due, or has committed.
@@ -54,9 +58,19 @@ class Conductor(threading.Thread):
             yield
 
     def stop(self) -> None:
-        """End the thread; a freeze under way ends first."""
+        """End the thread. A freeze under way ends first, but what quiets it before is cut short."""
         self._stopping = True
         self._wanted.set()
+
+    def wait_ended(self, seconds: float) -> None:
+        """Wait, at most so long, until nothing freezes the group any more, whoever asked for it."""
+        if self.is_alive():
+            self.join(seconds)
+        if not self.is_alive() and self.group.freezes.acquire(timeout=seconds):
+            self.group.freezes.release()
+
+    def _goes_on(self) -> bool:
+        return not self._stopping
 
     def run(self) -> None:
         """Look, freeze when due, and sleep until the next look."""
@@ -72,7 +86,7 @@ class Conductor(threading.Thread):
             except Exception as error:
                 log.exception("group %s", self.group.name)
                 wait = self._failed(FrazilError(f"internal error: {error!r}"), began)
-            if wait > 0:
+            if wait > 0 and not self._stopping:
                 self._wanted.wait(wait)
 
     def _finish_hooks(self) -> None:
@@ -127,7 +141,7 @@ class Conductor(threading.Thread):
         self.group.sync()
         volumes = [volume.name for volume in self.group.volumes]
         hooks, noted = hooks_of(self.group.record), self._context.config.paths.hooks
-        with quiesced(hooks, self.group.name, volumes, noted, self._tell):
+        with quiesced(hooks, self.group.name, volumes, noted, self._tell, wanted=self._goes_on):
             instant = self.group.freeze()
         self.problem = ""
         for volume in self.group.volumes:
@@ -140,3 +154,16 @@ class Conductor(threading.Thread):
             generation=instant.number,
             pause_us=instant.pause_us,
         )
+
+
+def end_all(workers: Sequence[MirrorWorker], conductors: Sequence[Conductor] = ()) -> None:
+    """Stop threads, and wait for them."""
+    for conductor in conductors:
+        conductor.stop()
+    for worker in workers:
+        worker.stop()
+    for worker in workers:
+        if worker.is_alive():
+            worker.join(COPY_ENDS_SECONDS)
+    for conductor in conductors:
+        conductor.wait_ended(FREEZE_ENDS_SECONDS)

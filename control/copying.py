@@ -31,7 +31,7 @@ from control.wire.batches import Checkpoint
 from control.wire.blocks import BlockDelta, layer_delta
 from control.wire.channel import connect
 from control.wire.deltas import Delta, ImageDelta
-from control.wire.errors import OnOwnDevice
+from control.wire.errors import KeepsPoints, OnOwnDevice
 from control.wire.peers import Me, greet, peer_error
 from control.wire.send import SendProgress, send
 from dm_tables.errors import FrazilError, NotFound
@@ -119,13 +119,15 @@ class Copier:
                 raise
 
     def _bring(self, stub: ReplicaStub, note: Callable[[], None]) -> CopyResult:
-        """Send what is planned; what a device of the replica's own differs in, where asked to.
+        """Send what is planned, or what differs where a whole copy would take something away.
 
-        :raises OnOwnDevice: what the replica lacks is not known, and nobody asked.
+        :raises OnOwnDevice: that is a device of the replica's own, and nobody asked.
         """
         try:
             with ExitStack() as stack:
                 return self._send(stub, self._delta(stack), note)
+        except KeepsPoints:
+            pass
         except OnOwnDevice as error:
             if not self.standing.asked_whole:
                 raise OnOwnDevice(

@@ -24,7 +24,9 @@ from control.host import Host
 from control.mirror import MirrorWorker
 from control.pool.joined import REPLICA, SOURCE, handed
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeState
+from control.remembered import remember
 from control.replica import records as there
+from control.replica.handover import check_free
 from control.replica.side import ReplicaSide
 from control.turning import DEMOTING as NOTE
 from control.turning import Turning, begun, check_not_promoting, unfinished_demote
@@ -79,6 +81,7 @@ class Demoter:
         :return: the names of the replica volumes.
         :raises Precondition: a head is in use, something would be lost, or another change of
             roles has not ended.
+        :raises VolumeNameTaken: a replica here has the name.
         :raises NoCommonGeneration: only a copy of what differs by digest can help.
         :raises Unavailable: another change of roles is under way; or it is not wanted any more,
             and nothing was changed.
@@ -111,6 +114,8 @@ class Demoter:
                 stack.enter_context(worker.quiet())
             for volume in group.volumes:
                 stack.enter_context(volume.merging)
+                with volume.tables:
+                    volume.settle_left()
             common, worker = common_generations(group, leading, identity)
             for volume in group.volumes:
                 volume.check_idle()
@@ -141,8 +146,12 @@ class Demoter:
             )
         # The other side will send it back under the name that it calls it by.
         names = {volume.name: worker.record.replica_of(volume.name) for volume in group.volumes}
+        for volume in group.volumes:
+            check_free(self._replicas.store, names[volume.name], volume.uuid)
         with self._journal.transaction():
             self._write_down(group, names, identity, common)
+            uuids = [volume.uuid for volume in group.volumes]
+            remember(self._journal, uuids, group.record, worker.record)
             for volume in group.volumes:
                 self._journal.keep(volume.uuid, [common[volume.name].layer])
 

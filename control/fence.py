@@ -42,22 +42,37 @@ class Fenced(Precondition):
     """The head is kept from applications: another host took the volume over."""
 
 
+class Unanswered(Unavailable):
+    """Who could have taken the volume over is asked, and silent."""
+
+
 def is_fenced(volume: Volume) -> bool:
     """Whether the head is kept back."""
     why = volume.record.fenced
     return bool(why) and not why.startswith(OVERRIDDEN)
 
 
-def check(volume: Volume) -> None:
+def refusal(volume: Volume, *, certain: bool = False) -> FrazilError | None:
+    """Why the head is not given to applications, if it is not: what :func:`check` raises."""
+    try:
+        check(volume, certain=certain)
+    except FrazilError as error:
+        return error
+    return None
+
+
+def check(volume: Volume, *, certain: bool = False) -> None:
     """See that the head may be given out.
 
     The authority is asked, if there is one, and as the group says (:data:`FENCINGS`) its
     replicas' hosts.
 
-    :raises Fenced: another host took it over. :raises Unavailable: one that is asked is silent.
+    :param certain: who is asked is waited for, too, if the group would go on without an answer.
+    :raises Fenced: another host took it over. :raises Unanswered: one that is asked is silent.
+    :raises AuthorityUnavailable: so is the authority.
     """
     if not is_fenced(volume):
-        _ask(volume)
+        _ask(volume, certain=certain)
     if not volume.record.fenced:
         volume.context.authority.activating(volume)
     if is_fenced(volume):
@@ -205,25 +220,31 @@ def _told(volume: Volume) -> list[str]:
     return [why for why in found if why]
 
 
-def _ask(volume: Volume) -> None:
+def _ask(volume: Volume, *, certain: bool) -> None:
     group = volume.context.journal.group(volume.context.journal.group_of(volume.name))
     if group is None or group.fencing == OFF or volume.stack.head.exists():
         return
     for mirror in _mirrors(volume):
-        if group.fencing == PEER or _answers(mirror.peer):
-            try:
-                taken_over = ask(volume.name, mirror, volume.context)
-            except FrazilError as error:
-                # Such as no certificates, with a configuration that cannot be read.
-                if group.fencing != PEER:
-                    continue
-                raise Unavailable(
-                    f"{volume.name} waits for {mirror.peer} to say that it did not take over: "
-                    f"{error.what}",
-                    f"frazil volume activate {volume.name} --force",
-                ) from error
-            if taken_over:
-                fence(volume, taken_over, mirror)
+        if group.fencing != PEER and not _answers(mirror.peer):
+            if certain:
+                raise _unanswered(volume, mirror, "nobody can be reached there")
+            continue
+        try:
+            taken_over = ask(volume.name, mirror, volume.context)
+        except FrazilError as error:
+            # Such as no certificates, with a configuration that cannot be read.
+            if certain or group.fencing == PEER:
+                raise _unanswered(volume, mirror, error.what) from error
+            continue
+        if taken_over:
+            fence(volume, taken_over, mirror)
+
+
+def _unanswered(volume: Volume, mirror: MirrorRecord, why: str) -> Unanswered:
+    return Unanswered(
+        f"{volume.name} waits for {mirror.peer} to say that it did not take over: {why}",
+        f"frazil volume activate {volume.name} --force",
+    )
 
 
 def _answers(peer: str) -> bool:

@@ -33,9 +33,9 @@ def fold(volume: Volume, limiter: RateLimiter) -> GenerationRecord | None:
         volume.check_mergeable(live)
         with DirectFile(volume.stack.layer(live.sequence).path) as device:
             device.fsync()
-        volume.remember(live)
         if not volume.begin_merge(live, overrule=True):
             raise Unavailable(f"volume {volume.name} is being copied", "it is tried again")
+        volume.remember(live)
         volume.copy_into_spans(live, limiter)
         tracked = [one for one in journal.standings_of(volume.name) if not one.lacking_all]
         with journal.transaction():
@@ -71,11 +71,14 @@ def move_on(volume: Volume) -> GenerationRecord:
         return volume.generation_of(prepared)
 
 
-def finish_merges(context: Context) -> None:
+def finish_merges(context: Context) -> set[str]:
     """Take layers out of the kernel that are merged: a crash may have kept them there.
 
     Before any head is let go that a crash left suspended: what is written to such a layer is lost.
+
+    :return: the heads of volumes where it failed: they are not to be let go.
     """
+    unfinished = set()
     for record in context.journal.volumes():
         volume = Volume(record, context)
         for layer in context.journal.layers(record.name):
@@ -84,7 +87,9 @@ def finish_merges(context: Context) -> None:
                 if merged and volume.stack.layer(layer.sequence).exists():
                     volume.stack.settle(layer.sequence)
             except FrazilError as error:
+                unfinished.add(str(volume.stack.head.name))
                 context.events.add("error", volume.name, error.name, str(error))
+    return unfinished
 
 
 def _start_over(volume: Volume, tracked: list[StandingRecord]) -> GenerationRecord | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 from control.blocks import BlockSet, Extent
 from control.chunk_size import DEFAULT_CHUNK
@@ -46,9 +46,14 @@ class FrozenVolume:
         """The volume's generations."""
         return self._of.context.journal.generations(self.volume)
 
-    def standing_on(self) -> AbstractContextManager[int]:
-        """The lowest layer device. It stays so while a mirror copies that has no standing yet."""
-        return nullcontext(self._of.record.bottom)
+    @contextmanager
+    def standing_on(self) -> Iterator[int]:
+        """The lowest layer device that shows an image, and all that came since is above it.
+
+        A merge begins before that, or sees the standing that is journaled in this context.
+        """
+        with self._of.context.journal.transaction():
+            yield min(self._of.image_layers())
 
     def message(self, base_uuid: str) -> replica_pb2.Generation:
         """The generation; what it is sent on is its parent."""
@@ -62,7 +67,7 @@ class FrozenVolume:
     def open_at(self, layer: int) -> Iterator[Readable | None]:
         """The image of a layer device below, held as long as the context lasts."""
         with self._of.hold(layer, firm=True):
-            if layer not in (self._of.record.bottom, *(one.sequence for one in self._of.layers)):
+            if layer not in self._of.image_layers():
                 yield None
                 return
             with DirectFile(self._of.stack.layer(layer)) as image:

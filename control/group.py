@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from control.context import Context
 from control.fence import ask, fence
@@ -142,6 +142,7 @@ class Group:
         :raises Unavailable: the same, but layers are being merged, which gives room.
         :raises FreezeFailed: the window failed; all heads go on, on their old tables.
         :raises HeadStayed: so did it, and did not notice.
+        :raises Precondition: a head is kept from applications; nothing was touched.
         """
         if not self.volumes:
             raise Precondition(f"group {self.name} has no volumes", "frazil group add")
@@ -181,6 +182,7 @@ class Group:
             for volume in self.volumes:
                 stack.enter_context(volume.tables)
                 _check_not_stalled(volume)
+                _check_head_there(volume)
             yield
 
     def _swap(self, prepared: Sequence[tuple[Volume, LayerRecord]]) -> FreezeResult:
@@ -228,17 +230,41 @@ def _settled(prepared: Sequence[tuple[Volume, LayerRecord]]) -> bool:
     moved = []
     for volume, layer in prepared:
         try:
-            moved.append(volume.settle_freeze(layer))
+            if volume.settle_freeze(layer):
+                moved.append((volume, layer))
             volume.watch_live()
         except FrazilError as error:
-            moved.append(False)
             volume.context.events.add("error", volume.name, error.name, str(error))
-    return bool(moved) and all(moved)
+        with suppress(FrazilError):
+            _leave_to_keeper(volume)
+    if moved and len(moved) == len(prepared):
+        return True
+    for volume, layer in moved:
+        # Half an instant is none, and never becomes one when the others are settled.
+        volume.forget_generation(layer)
+    return False
+
+
+def _leave_to_keeper(volume: Volume) -> None:
+    """A head that the kernel did not let go is one that waits: who keeps room tries again."""
+    if volume.window.acquire(blocking=False):
+        try:
+            volume.stalled = volume.stalled or volume.stack.is_suspended()
+        finally:
+            volume.window.release()
 
 
 def _check_not_stalled(volume: Volume) -> None:
     if volume.stalled:
         raise Unavailable(f"writers of {volume.name} wait for room", "it is tried again")
+
+
+def _check_head_there(volume: Volume) -> None:
+    if not volume.stack.head.exists():
+        raise Precondition(
+            f"the head of {volume.name} is not there, so nothing of its group is frozen",
+            f"frazil volume activate {volume.name}",
+        )
 
 
 def _check_moved(volume: Volume, layer: LayerRecord) -> None:

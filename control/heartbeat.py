@@ -139,8 +139,9 @@ class Heartbeat:
             self.open_pool()
         for about, work in (("listener", replicas.listen), *self._again.items()):
             self.attempt(about, work)
-        for name in list(self._host.unassembled):
-            self._host.assemble(self._host.volume(name))
+        for volume in self._host.volumes():
+            if volume.name in self._host.unassembled:
+                self._host.assemble(volume)
 
 
 class Pulse:

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,8 +33,12 @@ LINE_AT_MOST = 300
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Phase = Literal["before", "after"]
+LOOK_SECONDS = 0.1
+"""How often it is looked whether a program that runs is still wanted."""
+
 Tell = Callable[[FrazilError], None]
 Tracked = Callable[[int], None]
+Wanted = Callable[[], bool]
 
 
 class BadHook(Usage):
@@ -54,6 +59,10 @@ class HookFailed(Precondition):
 
 class HookTimedOut(Unavailable):
     """A hook was not done within its time limit, and was ended."""
+
+
+class HookEnded(Unavailable):
+    """A hook was ended because nobody wants the freeze any more: the daemon ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +145,13 @@ def _missing(hook: str, program: Path, why: str, outcome: str = "") -> HookMissi
 
 @contextmanager
 def quiesced(
-    hooks: Hooks, group: str, volumes: Sequence[str], directory: Path, tell: Tell
+    hooks: Hooks,
+    group: str,
+    volumes: Sequence[str],
+    directory: Path,
+    tell: Tell,
+    *,
+    wanted: Wanted = lambda: True,
 ) -> Iterator[None]:
     """Run what is inside between the hooks: the freeze, and nothing that takes long.
 
@@ -144,7 +159,8 @@ def quiesced(
     inside runs: a group that asks for quiet is not silently frozen without.
 
     :param directory: where it is written down that ``after`` has to run.
-    :raises HookMissing, HookFailed, HookTimedOut: of ``before``; ``after`` has run.
+    :param wanted: once it says no, ``before`` is ended, so that ``after`` can run.
+    :raises HookMissing, HookFailed, HookTimedOut, HookEnded: of ``before``; ``after`` has run.
     """
     if not hooks:
         yield
@@ -154,7 +170,7 @@ def quiesced(
     result = "failed"
     try:
         if hooks.before is not None:
-            _run_before(hooks.before, pending, directory)
+            _run_before(hooks.before, pending, directory, wanted)
         yield
         result = "frozen"
     finally:
@@ -167,19 +183,25 @@ def _after_of(hooks: Hooks) -> tuple[tuple[str, ...], float]:
     return (hooks.after.argv, hooks.after.limit) if hooks.after else ((), 0.0)
 
 
-def _run_before(hook: Hook, pending: Pending, directory: Path) -> None:
+def _run_before(hook: Hook, pending: Pending, directory: Path, wanted: Wanted) -> None:
     def started(pid: int) -> None:
         note(directory, pending.with_started(Started.of(pid)))
 
     environment = _environment(pending.group, pending.volumes, "before")
-    run_hook(hook, "before", pending.group, environment, started)
+    run_hook(hook, "before", pending.group, environment, started, wanted=wanted)
 
 
 def _run_after(hook: Hook, pending: Pending, result: str, tell: Tell) -> None:
     environment = _environment(pending.group, pending.volumes, "after")
     environment["FRAZIL_RESULT"] = result
     try:
-        run_hook(hook, "after", pending.group, environment)
+        try:
+            run_hook(hook, "after", pending.group, environment)
+        except HookFailed as error:
+            # Who ends the daemon, as systemd does, may end with it all that it has started.
+            if error.code >= 0:
+                raise
+            run_hook(hook, "after", pending.group, environment)
     except FrazilError as error:
         tell(error)
 
@@ -236,13 +258,16 @@ def run_hook(
     group: str,
     environment: dict[str, str],
     started: Tracked = lambda pid: None,
+    *,
+    wanted: Wanted = lambda: True,
 ) -> None:
     """Run a program to its end, as the leader of a process group and session of its own.
 
     What it leaves behind in the background goes on: a session that holds a lock until ``after``.
     :param started: told of its process id.
     :raises HookMissing: it cannot be started. :raises HookFailed: an exit code other than 0.
-    :raises HookTimedOut: the limit passed; its process group was ended.
+    :raises HookTimedOut, HookEnded: the limit passed, or it is not wanted any more; its process
+        group was ended.
     """
     name = f"the hook {phase} the freeze of {group}"
     # No pipe: who goes on in the background keeps one open, and its reader waiting. No file on a
@@ -263,7 +288,7 @@ def run_hook(
             raise _missing(name, Path(hook.argv[0]), why, _OUTCOMES[phase]) from error
         try:
             started(process.pid)
-            code = process.wait(hook.limit)
+            code = _wait(process, hook.limit, wanted)
         except subprocess.TimeoutExpired as error:
             end_group(process)
             raise HookTimedOut(
@@ -274,6 +299,9 @@ def run_hook(
         except BaseException:
             end_group(process)
             raise
+        if code is None:
+            end_group(process)
+            raise HookEnded(f"{name} was ended with the daemon{_OUTCOMES[phase]}")
         if code != 0:
             ended = f"exit code {code}" if code > 0 else f"signal {-code}"
             raise HookFailed(
@@ -281,6 +309,19 @@ def run_hook(
                 f"run {hook.argv[0]} by hand with FRAZIL_PHASE={phase}",
                 code,
             )
+
+
+def _wait(process: subprocess.Popen[bytes], limit: float, wanted: Wanted) -> int | None:
+    """Its exit code; None once it is not wanted. :raises TimeoutExpired: it takes too long."""
+    ends = time.monotonic() + limit
+    while wanted():
+        left = ends - time.monotonic()
+        try:
+            return process.wait(min(max(left, 0.0), LOOK_SECONDS))
+        except subprocess.TimeoutExpired:
+            if left <= LOOK_SECONDS:
+                raise
+    return None
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

@@ -41,6 +41,7 @@ from dm_tables.errors import FrazilError, NotFound, Precondition
 from dm_tables.freezer import Freezer
 from dm_tables.guard import leftovers
 from dm_tables.ioctl import CONTROL, Control
+from dm_tables.looking import Looks
 from dm_tables.names import volume_name
 
 
@@ -86,7 +87,7 @@ def open_context(config: Config) -> Context:
         journal=journal,
         events=events,
         pool=pool,
-        dmsetup=Dmsetup(),
+        dmsetup=Dmsetup(looks=Looks()),
         freezer=Freezer(lock=config.paths.run / "freezer.lock"),
         tracing=Tracing(journal, events, pool, client if config.trace.enabled else None),
         history=History(config.paths.history),
@@ -133,7 +134,7 @@ class Host:
         self.historian = Historian(context, self.volumes)
         self.merger = Merger(context, self.volumes, self._workers_of, self.historian.record)
         self.roster = Roster(context, self.volume, self.merger.wake)
-        self.room = RoomKeeper(context, self._present, self._workers_of)
+        self.room = RoomKeeper(context, self.volumes, self._workers_of)
         self.scrubber = scrubber_of(context, self.roster)
 
     # Coming and going.
@@ -146,8 +147,8 @@ class Host:
         try:
             self.context.dmsetup.version()
             self.context.freezer.start()
-            finish_merges(self.context)
-            free_leftovers(self.context, tight_heads(self.context))
+            unfinished = finish_merges(self.context)
+            free_leftovers(self.context, tight_heads(self.context) | unfinished)
         except FrazilError as error:
             self.device_mapper_missing = str(error)
         records = self.context.journal.volumes()
@@ -158,20 +159,29 @@ class Host:
             self._volumes[record.name] = volume
             self.assemble(volume)
         if not self.device_mapper_missing:
-            self._take_over_waiting()
+            self._take_over_waiting(unfinished)
         self.roster.start()
         self.historian.start()
         self.merger.start()
         self.room.start()
         self.scrubber.start()
 
-    def _take_over_waiting(self) -> None:
-        """Heads that wait for room are the room keeper's; any others go on."""
+    def _take_over_waiting(self, unfinished: Collection[str]) -> None:
+        """Heads that wait for room, or for a merge to be finished, are the room keeper's.
+
+        Any others go on.
+        """
         waiting = [
-            one for one in self.volumes() if one.watched and one.name not in self.unassembled
+            one
+            for one in self.volumes()
+            if str(one.stack.head.name) in unfinished
+            or (one.watched and one.name not in self.unassembled)
         ]
         for volume in waiting:
-            volume.stalled = volume.stack.is_suspended()
+            # One that cannot be asked now may wait: who keeps room finds out.
+            volume.stalled = True
+            with suppress(FrazilError):
+                volume.stalled = volume.stack.is_suspended()
         free_leftovers(self.context, {str(one.stack.head.name) for one in waiting if one.stalled})
 
     def assemble(self, volume: Volume, *, force: bool = False) -> None:
@@ -225,21 +235,19 @@ class Host:
     # Volumes.
 
     def volumes(self) -> list[Volume]:
-        """Every volume."""
-        with self._lock:
-            return list(self._volumes.values())
-
-    def _present(self) -> list[Volume]:
-        """The same without waiting for one that is being made: others may run out of room."""
+        """Every volume, without waiting for one that is being made: others may run out of room."""
         return list(self._volumes.values())
 
     def volume(self, name: str) -> Volume:
-        """:raises NotFound: there is none of that name."""
-        with self._lock:
-            if name not in self._volumes:
-                known = ", ".join(sorted(self._volumes)) or "none yet"
-                raise NotFound(f"there is no volume {name!r}", f"there are: {known}")
-            return self._volumes[name]
+        """The same of one: the roster asks with its lock held, which who makes one takes last.
+
+        :raises NotFound: there is none of that name.
+        """
+        volume = self._volumes.get(name)
+        if volume is None:
+            known = ", ".join(sorted(one.name for one in self.volumes())) or "none yet"
+            raise NotFound(f"there is no volume {name!r}", f"there are: {known}")
+        return volume
 
     def create_volume(
         self, name: str, wanted: Sequence[tuple[str, int, int]], chunk: int, *, dry_run: bool
@@ -309,6 +317,7 @@ class Host:
         """Its stack belongs to somebody else now."""
         with self._lock:
             self._volumes.pop(volume.name, None)
+            self.unassembled.pop(volume.name, None)
             self.roster.drop_volume(volume.name)
         self.context.history.forget(volume.uuid)
         self.context.rates.forget(volume.name)

@@ -341,12 +341,11 @@ class Journal(JournalFile):
 
     def standings(self, *, mirror: str = "", volume: str = "") -> list[StandingRecord]:
         """What replicas have of volumes: of one mirror, of one volume, or all."""
-        rows = self._rows(
-            "SELECT * FROM standings WHERE ? IN ('', mirror) AND ? IN ('', volume)"
-            " ORDER BY mirror, volume",
-            mirror,
-            volume,
-        )
+        given = {"mirror": mirror, "volume": volume}
+        wanted = {name: value for name, value in given.items() if value}
+        where = " AND ".join(f"{name} = ?" for name in wanted) or "TRUE"
+        sql = f"SELECT * FROM standings WHERE {where} ORDER BY mirror, volume"  # noqa: S608
+        rows = self._rows(sql, *wanted.values())
         flags = ("lacking_all", "asked_whole")
         return [
             StandingRecord(**dict(row) | {flag: bool(row[flag]) for flag in flags}) for row in rows

@@ -102,7 +102,6 @@ class Merger(threading.Thread):
             if not all(stack.enter_context(worker.if_quiet()) for worker in late):
                 return False
             self._before(volume)
-            volume.remember(layer)
             if not volume.merge_lowest(layer, self.limiter):
                 return False
         told = f"layer {layer.sequence} is merged; what {late[0].mirror} lacks is remembered"

@@ -84,8 +84,9 @@ class MirrorWorker(threading.Thread):
     @property
     def standings(self) -> list[StandingRecord]:
         """What the replica has of each of the group's volumes."""
-        journal = self.context.journal
-        return [journal.standing(self.mirror, volume.name) for volume in self.group.volumes]
+        known = {one.volume: one for one in self.context.journal.standings(mirror=self.mirror)}
+        names = [volume.name for volume in self.group.volumes]
+        return [known.get(name) or StandingRecord(self.mirror, name) for name in names]
 
     @property
     def committed(self) -> StandingRecord | None:

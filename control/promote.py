@@ -36,6 +36,7 @@ from control.records import (
     VolumeRecord,
     VolumeState,
 )
+from control.remembered import group_as_it_was, mirror_as_it_was
 from control.replica.handover import HandedOver
 from control.replica.records import ROLE_PROMOTED, CommittedRecord
 from control.replica.side import ReplicaSide
@@ -139,6 +140,7 @@ class Promoter:
         :raises PoolFull: there is no room for what is written from now on.
         :raises OwnedElsewhere, NotTheStamped, AuthorityUnavailable: without ``force``, where there
             is an authority.
+        :raises Precondition: it is a replica of this host's own.
         :raises Precondition, Unavailable: another change of roles is under way, or has not ended.
         """
         with self._turning.alone(f"the promote of {name}"):
@@ -178,6 +180,7 @@ class Promoter:
         names, group = self.members(name)
         for member in names:
             self._check_free(member)
+            self._check_elsewhere(member)
         check_not_demoting(self._journal, names)
         for member in names:
             self._replicas.check_promotable(member, end_copy=force)
@@ -190,6 +193,16 @@ class Promoter:
                 f"there is already a volume or group {name} on this host",
                 "remove it first, or demote it; another group of that name is promoted by the "
                 "name of one of its volumes",
+            )
+
+    def _check_elsewhere(self, name: str) -> None:
+        uuid = self._replicas.store.volume(name).volume_uuid
+        own = next((one.name for one in self._journal.volumes() if one.uuid == uuid), "")
+        if own:
+            raise Precondition(
+                f"{name} is a replica of {own}, a volume of this very host",
+                f"frazil replica test {name} gives a head to write; to have it in the place of "
+                f"{own}, remove that one first: frazil volume remove {own}",
             )
 
     def _check_room(self, names: Sequence[str]) -> None:
@@ -233,10 +246,15 @@ class Promoter:
             taken.append(given)
         if group and self._journal.group(group) is None:
             self._host.roster.create_group(GroupRecord(group, implicit=False), names)
+        uuids = [given.volume.volume_uuid for given in taken]
+        led = self._journal.group(group or names[0])
+        assert led is not None
+        # Unchecked: a program for hooks that is gone fails freezes, and no promote.
+        self._journal.save_group(group_as_it_was(self._journal, uuids, led))
         self._bring_on(taken, group or names[0])
         for given in taken:
             self._journal.keep(given.volume.volume_uuid, ())
-        self._lead_back(names, group, back)
+        self._lead_back(names, group, back, uuids)
         self._journal.set_note(NOTE, "")
         progress(len(names), len(names))
         return heads
@@ -294,7 +312,9 @@ class Promoter:
                 self._journal.change_mirror(mirror.name, origin=Origin.GROUP, group_name=group)
             self._host.roster.begin_anew(mirror.name)
 
-    def _lead_back(self, names: Sequence[str], group: str, back: WayBack) -> None:
+    def _lead_back(
+        self, names: Sequence[str], group: str, back: WayBack, uuids: Sequence[str]
+    ) -> None:
         """A mirror to the old source, which has the newest generation too: no full copy."""
         name = f"{group or names[0]}{BACK}"
         if self._journal.mirror(name) is not None:
@@ -312,6 +332,7 @@ class Promoter:
             back.plaintext,
             False,
         )
+        record = mirror_as_it_was(self._journal, uuids, record)
         with self._journal.transaction():
             self._journal.save_mirror(record)
             for member in names:

@@ -109,6 +109,8 @@ class RoomKeeper(threading.Thread):
             self._sacrifice(volume, overflown=True)
         elif isinstance(status, Invalid | MergeFailed):
             self._failed(volume, live, status)
+            # No room helps it: writers see what became of the disk.
+            self._brake.release(volume)
         elif isinstance(status, Usage):
             plan = self._plan(volume, live, status)
             if volume.stalled:
@@ -128,8 +130,8 @@ class RoomKeeper(threading.Thread):
             self._brake.release(volume)
 
     def _make_room(self, volume: Volume, live: LayerRecord, status: Usage) -> None:
-        """Writers wait: grow into the last of the pool, or sacrifice the mirror."""
-        if self._grown_to_the_last(volume, live, status):
+        """Writers wait: unless there is room, grow into the last of the pool, or sacrifice."""
+        if status.fraction < RELEASE_AT or self._grown_to_the_last(volume, live, status):
             self._brake.release(volume)
         else:
             self._sacrifice(volume)
@@ -206,7 +208,6 @@ class RoomKeeper(threading.Thread):
     def _merge_frozen(self, volume: Volume, limiter: RateLimiter) -> None:
         for layer in volume.layers:
             if layer.state is LayerState.FROZEN:
-                volume.remember(layer)
                 # The application comes first: a comparison that holds an image is told to end.
                 relieve = partial(self._relieve, volume)
                 if not volume.merge_lowest(layer, limiter, relieve, overrule=True):

@@ -9,7 +9,7 @@ from typing import Any
 
 from control.blocks import BlockSet
 from control.cascade import CascadeGroup
-from control.conductor import Conductor
+from control.conductor import Conductor, end_all
 from control.context import Context
 from control.fence import FENCINGS
 from control.group import Group
@@ -86,7 +86,7 @@ class Roster:
 
     def stop(self) -> None:
         """End all threads; devices and heads stay."""
-        end_all([*self.workers(), *self._conductors.values()])
+        end_all(self.workers(), list(self._conductors.values()))
 
     def at_work(self) -> bool:
         """Whether every thread that must run does."""
@@ -243,9 +243,10 @@ class Roster:
             self.context.journal.remove_group(name)
 
     def add_volume(self, name: str) -> None:
-        """A new volume is a group by itself."""
+        """A new volume is a group by itself, unless it was taken into another one meanwhile."""
         with self._lock:
-            self._start_group(name)
+            if self.context.journal.group(name) is not None:
+                self._start_group(name)
 
     def drop_volume(self, name: str) -> None:
         """A volume that is gone leaves its group."""
@@ -466,15 +467,6 @@ class Roster:
         if isinstance(worker.group, CascadeGroup):
             worker.group.settle()
         self._wake(worker)
-
-
-def end_all(threads: Sequence[MirrorWorker | Conductor]) -> None:
-    """Stop threads, and wait for them."""
-    for thread in threads:
-        thread.stop()
-    for thread in threads:
-        if thread.is_alive():
-            thread.join(10)
 
 
 def check_settings(record: GroupRecord) -> None:

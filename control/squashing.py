@@ -82,6 +82,9 @@ def _write_down(volume: Volume, lower: LayerRecord, upper: LayerRecord, made: La
         journal.remove_layer(volume.name, lower.sequence)
         journal.save_layer(made)
         journal.save_trace(trace)
+        if journal.merging(volume.uuid) >= lower.sequence:
+            # The spans have some of it already: they are a mixture until all of it is there.
+            journal.note_merging(volume.uuid, upper.sequence)
 
 
 def _trace_of_both(volume: Volume, lower: LayerRecord, upper: LayerRecord) -> TraceRecord:

@@ -101,14 +101,23 @@ class Stacked:
 
         One that a layer above it is being merged into is none any more.
         """
-        devices = {layer.sequence for layer in self.layers}
-        if not any(sequence <= self.context.journal.merging(self.uuid) for sequence in devices):
-            devices.add(self.record.bottom)
+        devices = self.image_layers()
         return [
             generation
             for generation in self.context.journal.generations(self.name)
             if generation.frozen_at is not None and generation.layer in devices
         ]
+
+    def image_layers(self) -> set[int]:
+        """The layer devices that show an image, or what is written; not spans that are a mixture.
+
+        Those a layer above them is being merged into are one.
+        """
+        devices = {layer.sequence for layer in self.layers}
+        merging = self.context.journal.merging(self.uuid)
+        if all(sequence > merging for sequence in devices):
+            devices.add(self.record.bottom)
+        return devices
 
     def image(self, generation: GenerationRecord) -> Device:
         """The device that shows a generation: unchanging as long as it is held or newest."""

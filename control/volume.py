@@ -7,9 +7,8 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-from control import cycle, fence
+from control import cycle, fence, settling
 from control.blocks import BlockSet
 from control.chunk_size import CYCLES, Choice, choose
 from control.context import Context
@@ -26,9 +25,6 @@ from control.records import GenerationRecord, LayerRecord, LayerState, VolumeSta
 from control.spans import Span, first_of, size_of
 from control.stack import StackLayer
 from control.stacked import Stacked
-from control.store.direct import DirectFile
-from control.store.errors import BlankStore
-from control.store.reader import read_header
 from control.store.scrub import blank
 from dm_tables.device import Device
 from dm_tables.errors import FrazilError, Precondition
@@ -44,12 +40,13 @@ class Volume(Stacked):
 
     # Bringing up.
 
-    def activate(self, *, force: bool = False) -> None:
+    def activate(self, *, force: bool = False, certain: bool = False) -> None:
         """Make the volume's devices, and finish what a crash left half done.
 
         A head that is in the kernel stays as it is: the daemon adopts it.
 
         :param force: this time without asking who may have taken it over.
+        :param certain: the head waits for their answer, as :func:`fence.check` has it.
         :raises PoolAbsent: the auxiliary volumes' pool is not there; nothing was touched.
         """
         with self.tables:
@@ -60,9 +57,9 @@ class Volume(Stacked):
             if booting:
                 self.context.tracing.interrupted(self.name, "its devices were made anew")
             # First: it may have been journaled, and not even allocated.
-            self.settle_left(booting=booting)
+            self.settle_left()
             removing = self.record.state is VolumeState.REMOVING
-            refused = None if removing or force else self._refusal()
+            refused = None if removing or force else fence.refusal(self, certain=certain)
             wanted = not removing and refused is None
             self._assemble(head=wanted)
             if booting and wanted:
@@ -79,14 +76,6 @@ class Volume(Stacked):
                     f"finish it: frazil volume remove {self.name}",
                 )
 
-    def _refusal(self) -> FrazilError | None:
-        """Why the head is not given to applications, if it is not."""
-        try:
-            fence.check(self)
-        except FrazilError as error:
-            return error
-        return None
-
     def _assemble(self, *, head: bool) -> None:
         """Make the devices that are missing; a live layer that is new is traced from the first.
 
@@ -101,34 +90,20 @@ class Volume(Stacked):
                 self.context.tracing.watch(live, self.stack.layer(live.sequence))
         self.stack.assemble(bottom, layers, head=head)
 
-    def _settle_at_boot(self, prepared: LayerRecord) -> None:
-        """The freeze counts if all layers of its instant are the kernel's: they may hold writes.
+    def settle_left(self) -> None:
+        """End a freeze that broke off, and was not settled at once.
 
-        One that the kernel never saw was not on the stack yet, so no head of the group had moved.
+        Without a head to ask, as at boot, the stores say what became of it.
         """
-        planned = self.generation_of(prepared)
-        parts = self.context.journal.instant(planned.uuid)
-        happened = len(parts) == planned.members and all(map(self._is_on_stack, parts))
-        if happened:
+        prepared = next((r for r in self.layers if r.state is LayerState.PREPARED), None)
+        if prepared is None:
+            return
+        if self.stack.head.exists():
+            self.settle_freeze(prepared)
+        elif settling.has_happened(self, prepared):
             self.freeze_happened(prepared, time.time(), pause_us=0)
         else:
             self._forget_prepared(prepared)
-
-    def _is_on_stack(self, part: GenerationRecord) -> bool:
-        """Whether the layer that a freeze pushes, or pushed, was ever activated."""
-        if part.frozen_at is not None:
-            return True
-        name = f"{part.volume}.{part.number}"
-        pool = self.context.pool
-        return name in pool.list() and _was_activated(pool.open(name).path)
-
-    def settle_left(self, *, booting: bool = False) -> None:
-        """End a freeze that broke off, and was not settled at once: see :meth:`settle_freeze`."""
-        prepared = next((r for r in self.layers if r.state is LayerState.PREPARED), None)
-        if prepared is not None and booting:
-            self._settle_at_boot(prepared)
-        elif prepared is not None:
-            self.settle_freeze(prepared)
 
     def settle_freeze(self, prepared: LayerRecord) -> bool:
         """After a freeze that broke off: the kernel says whether the head moved.
@@ -140,18 +115,22 @@ class Volume(Stacked):
             self.freeze_happened(prepared, time.time(), pause_us=0)
             return True
         self.context.dmsetup.clear(head.name)
-        layer.remove()
         self._forget_prepared(prepared)
         return False
 
     def _forget_prepared(self, prepared: LayerRecord) -> None:
+        self.stack.layer(prepared.sequence).remove()
         self.context.tracing.forget(prepared)
-        with self.context.journal.transaction():
-            planned = self._generation(prepared.sequence)
-            if planned is not None:
-                self.context.journal.remove_generation(self.name, planned.uuid)
         self._delete_object(prepared)
-        self.context.journal.remove_layer(self.name, prepared.sequence)
+        with self.context.journal.transaction():
+            self.forget_generation(prepared)
+            self.context.journal.remove_layer(self.name, prepared.sequence)
+
+    def forget_generation(self, pushed: LayerRecord) -> None:
+        """What was frozen when a layer was pushed, or was to be, is no generation."""
+        planned = self._generation(pushed.sequence)
+        if planned is not None:
+            self.context.journal.remove_generation(self.name, planned.uuid)
 
     def _generation(self, number: int) -> GenerationRecord | None:
         generations = self.context.journal.generations(self.name)
@@ -310,6 +289,7 @@ class Volume(Stacked):
             self.check_mergeable(layer)
             if not self.begin_merge(layer, overrule=overrule):
                 return False
+            self.remember(layer)
             self.copy_into_spans(layer, limiter, between)
             self._merged(layer)
             return True
@@ -375,7 +355,10 @@ class Volume(Stacked):
             journal.set_note(self.squashed_note, "")
 
     def remember(self, layer: LayerRecord) -> None:
-        """Write down, for each mirror that lacks it, what a layer about to be merged changed."""
+        """Write down, for each mirror that lacks it, what a layer that is being merged changed.
+
+        Once its merge has begun: a mirror that comes later does not build on what is below it.
+        """
         journal = self.context.journal
         standings = journal.standings_of(self.name)
         lacking = [standing for standing in standings if cycle.lacks(standing, layer)]
@@ -481,16 +464,6 @@ def room_of_layer(context: Context, uuid: str, size: Bytes, chunk: Bytes, free: 
         granularity=context.pool.granularity,
         expected=expected_room(cycles, chunk),
     )
-
-
-def _was_activated(store: Path) -> bool:
-    """Whether the kernel ever made ``store`` a store: only then can it hold writes."""
-    try:
-        with DirectFile(store) as file:
-            read_header(file)
-    except BlankStore:
-        return False
-    return True
 
 
 def in_stack(record: LayerRecord) -> StackLayer:

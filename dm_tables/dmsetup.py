@@ -1,4 +1,7 @@
-"""``dmsetup`` as a subprocess: everything about device-mapper but the freeze window itself.
+"""``dmsetup`` as a subprocess: everything that changes devices but the freeze window itself.
+
+What only looks is asked of the kernel by ioctl where that is given, and else, or where that
+fails, of dmsetup, too: it says why not.
 
 Argument lists, never a shell; a time limit; stderr in the error. Works with udev (dmsetup
 waits for the rules, so the node in /dev/mapper is there when a call returns) and without
@@ -8,13 +11,17 @@ not wait for udev: a udevd that is stuck on a suspended device must not delay it
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dm_tables.errors import Denied, Exists, FrazilError, NotFound, Precondition, Unavailable
+from dm_tables.looking import Looks
 from dm_tables.names import UUID_PREFIX, DmName, DmUuid
 from dm_tables.running import Completed, Runner, TimedOut, run
 from dm_tables.status import (
@@ -108,11 +115,13 @@ class Dmsetup:
         program: str = "dmsetup",
         timeout: float = TIME_LIMIT,
         udev_running: Callable[[], bool] = UDEV_CONTROL.exists,
+        looks: Looks | None = None,
     ) -> None:
         self._runner = runner
         self._program = program
         self._timeout = timeout
         self._udev_running = udev_running
+        self._looks = looks
 
     def version(self) -> Versions:
         """Library and driver; the first call to make, to know whether device-mapper is there."""
@@ -122,6 +131,17 @@ class Dmsetup:
         return Versions(
             words.get("Library version", "").strip(), words.get("Driver version", "").strip()
         )
+
+    def check(self) -> None:
+        """See that there is a device-mapper, and the tool.
+
+        :raises DeviceMapperMissing, DmsetupMissing, NotRoot: it cannot be used.
+        """
+        with suppress(OSError):
+            self._seeing().open()
+            if shutil.which(self._program):
+                return
+        self.version()
 
     def targets(self) -> dict[str, str]:
         """The targets that the kernel has now, with their versions; more may load on use."""
@@ -168,24 +188,42 @@ class Dmsetup:
 
     def table(self, name: DmName, *, inactive: bool = False) -> Table | None:
         """The live (or the inactive) table; None when that slot, or the device, is not there."""
-        options = ["--inactive"] if inactive else []
-        text = self._look("table", *options, name)
+        try:
+            text = self._seeing().table(name, inactive=inactive)
+        except OSError:
+            text = self._look("table", *(["--inactive"] if inactive else []), name)
         return Table.parse(text) if text and text.strip() else None
 
     def status(self, name: DmName) -> tuple[StatusLine, ...]:
         """Every live target's status. :raises DeviceMissing: there is no such device."""
+        with suppress(OSError):
+            found = self._seeing().status(name)
+            if found is not None:
+                return found
         return parse_status(self._call("status", "--noflush", name).stdout)
 
     def info(self, name: DmName) -> DeviceInfo | None:
         """The device's state; None when there is none."""
+        with suppress(OSError):
+            return self._seeing().info(name)
         text = self._look("info", *_COLUMNS, name)
         found = parse_info(_rows(text or ""))
         return found[0] if found else None
 
     def list(self, prefix: str = UUID_PREFIX) -> list[DeviceInfo]:
         """Every device whose UUID begins with ``prefix``, by name."""
-        text = self._call("info", *_COLUMNS, "--sort", "name").stdout
-        return [info for info in parse_info(_rows(text)) if info.uuid.startswith(prefix)]
+        try:
+            found = self._seeing().every()
+        except OSError:
+            text = self._call("info", *_COLUMNS, "--sort", "name").stdout
+            found = list(parse_info(_rows(text)))
+        return [info for info in found if info.uuid.startswith(prefix)]
+
+    def _seeing(self) -> Looks:
+        """:raises OSError: there is nothing but the tool."""
+        if self._looks is None:
+            raise OSError(errno.EOPNOTSUPP, "not given")
+        return self._looks
 
     def _look(self, *arguments: str) -> str | None:
         try:

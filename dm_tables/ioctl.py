@@ -1,4 +1,5 @@
-"""The device-mapper's ioctl, for the freeze window alone: everything else goes through dmsetup.
+"""The device-mapper's ioctl, for the freeze window, and to look: what changes devices elsewhere
+goes through dmsetup.
 
 A forked dmsetup may have to page in from the very disk that is suspended; an ioctl on a
 descriptor opened before, with a buffer made before, touches nothing. Layout and numbers are
@@ -135,9 +136,13 @@ class Control:
 
     def state(self, name: str) -> State:
         """See :meth:`DeviceMapper.state`."""
+        return read_state(self.header(name))
+
+    def header(self, name: str) -> bytearray:
+        """What DM_DEV_STATUS answers for a device."""
         buffer = bytearray(request(name))
         self._call(DM_DEV_STATUS, buffer)
-        return read_state(buffer)
+        return buffer
 
     def table(self, name: str, *, inactive: bool = False) -> tuple[str, ...]:
         """See :meth:`DeviceMapper.table`; ``inactive`` asks for the other slot's."""

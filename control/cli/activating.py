@@ -47,6 +47,10 @@ def activate(volumes: tuple[str, ...], config: Path | None, wait: Seconds) -> in
     happens to a volume that is there already. frazil-activate.service runs it at boot, before
     local filesystems are mounted.
 
+    A head that /etc/fstab mounts with _netdev is given out now if the replicas' hosts can be asked
+    whether one of them took the volume over, and else later, by frazild. One that is named here is
+    given out as its group's fencing says.
+
     A configuration that cannot be read keeps no head away: where state and pool are is taken
     from what of it can be meant, and the command fails in the end, saying what is wrong.
     """

@@ -34,12 +34,12 @@ class WhoseLoss(Usage):
 
 
 class NothingToResolve(Precondition):
-    """A mirror that is well."""
+    """A mirror that is well, or whose other side is only away."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the mirror {name} is well: there is no split brain to resolve",
-            "to change roles use 'frazil mirror switch'",
+            f"there is no split brain of the mirror {name} to resolve",
+            "to change roles use 'frazil mirror switch'; where the other host is away, wait for it",
         )
 
 
@@ -259,7 +259,7 @@ def resolve(session: Session, name: str, discard: str | None, force: bool, ident
         say(f"{name}: {one.problem}")
     if discard is None or not force:
         raise WhoseLoss(one)
-    if one.health == "OK":
+    if one.health == "OK" or (discard == "local" and one.health != "ERROR"):
         raise NothingToResolve(name)
     if discard == "remote":
         _discard_there(session, one)

@@ -228,9 +228,10 @@ def start(session: Session, name: str, whole: bool, wait: bool) -> None:
     """Start or go on with the mirror NAME. Nothing happens to one that runs.
 
     With --whole the next cycle takes nothing for granted of what the replica has. One in a pool
-    gets a whole copy. One on a device of its own (a seed, or a source that was demoted) is
-    compared by digests, and what differs comes as a delta: until that is committed the replica
-    shows its old instant, and it takes as much room in the pool as differs.
+    gets a whole copy. One that keeps recovery points, or is on a device of its own (a seed, or a
+    source that was demoted), is compared by digests, and what differs comes as a delta: until that
+    is committed the replica shows its old instant, and it takes as much room in the pool as
+    differs.
     """
     request = pb.StartMirrorRequest(name=name, whole=whole)
     one = session.api.ask("StartMirror", request, pb.Mirror)
@@ -339,7 +340,12 @@ def set_mirror(session: Session, /, name: str, **given: Any) -> None:
 @click.argument("name")
 @pass_session
 def remove(session: Session, name: str) -> None:
-    """Forget the mirror NAME. Volume and replica stay; a new mirror copies everything again."""
+    """Forget the mirror NAME. Volume and replica stay.
+
+    A new mirror to the same replica goes on from the generation that it has. If what came since is
+    merged here by then, both ends read everything to find what differs; if this host does not know
+    that generation any more, everything is copied again.
+    """
     request = pb.RemoveMirrorRequest(name=name)
     show(session, session.api.ask("RemoveMirror", request, pb.RemoveMirrorReply), "")
     if not session.as_json:

@@ -75,7 +75,8 @@ def keep(session: Session, /, name: str, *, drop_diverged: bool, **given: int | 
 
     The newest generation is always kept. What no rule keeps any more goes with the next merge,
     unless a device shows it; generations that went before do not come back. Keeping takes room
-    for what changed between the instants.
+    for what changed between the instants; where there is none left for what comes next, the
+    oldest go, with an event.
     """
     chosen = {period: count for period, count in given.items() if count is not None}
     if not chosen and not drop_diverged:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from control.beneath import TableOf, live_table
@@ -11,6 +10,7 @@ from control.bypass import bypasses
 from control.doctor.findings import Finding, Level, ok, problem
 from control.doctor.patient import Patient
 from control.doctor.programs import output_of, run_quietly
+from control.fstab import NETWORK, Mount, fstab_of, waits_for_network
 from control.records import VolumeRecord
 from dm_tables.names import head_name
 
@@ -24,26 +24,18 @@ STABLE = ("/dev/disk/", "/dev/mapper/", "/dev/md/")
 RENUMBERED = ("sd", "vd", "xvd", "nvme", "hd", "mmcblk", "dm-", "loop")
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A line of fstab(5)."""
-
-    what: str
-    where: str
-    kind: str
-
-
 def check_boot(patient: Patient) -> Iterator[Finding]:
     """Units, udev rules, fstab, names of devices."""
     yield from check_units(patient)
     yield check_rules(patient)
-    lines = mounts_in(_read(patient.at("/etc/fstab")))
+    lines = fstab_of(patient.at("/etc/fstab"))
     signs = {str(span.path): signs_of(span.path) for one in patient.volumes for span in one.spans}
     for volume in patient.volumes:
         yield from judge_fstab(volume, lines, signs)
         yield from judge_names(volume)
         yield from judge_lvm(volume)
         yield from judge_users(volume)
+    yield from judge_network(patient, lines)
     yield from judge_places(patient, lines)
 
 
@@ -80,12 +72,6 @@ def check_rules(patient: Patient) -> Finding:
     )
 
 
-def mounts_in(fstab: str) -> list[Mount]:
-    """What a fstab names."""
-    rows = (line.split("#", 1)[0].split() for line in fstab.splitlines())
-    return [Mount(row[0], row[1], row[2]) for row in rows if len(row) >= 3]
-
-
 def signs_of(path: Path) -> set[str]:
     """What fstab could name a device's filesystem by: its path, ``UUID=…``, ``LABEL=…``."""
     said = output_of(["blkid", "-p", "-o", "export", str(path)]) or ""
@@ -112,6 +98,20 @@ def judge_fstab(
                     f"below the volume {volume.name}",
                     f"name {head} there instead",
                 )
+
+
+def judge_network(patient: Patient, lines: list[Mount]) -> Iterator[Finding]:
+    """Before the network is there nobody can say that another host took a volume over."""
+    for volume in patient.volumes if patient.mirrors else ():
+        head = f"/dev/mapper/{head_name(volume.name)}"
+        if any(mount.what == head for mount in lines) and not waits_for_network(volume.name, lines):
+            yield Finding(
+                AREA,
+                Level.NOTE,
+                f"{head} is mounted before this host can ask whether another one took "
+                f"{volume.name} over",
+                f"add {NETWORK} to its options in /etc/fstab where it need not be that early",
+            )
 
 
 def judge_names(volume: VolumeRecord) -> Iterator[Finding]:
@@ -179,10 +179,3 @@ def _same(what: str, path: Path) -> bool:
         return what.startswith("/") and Path(what).resolve() == path.resolve()
     except OSError:
         return False
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -113,7 +113,10 @@ def _settled(file: Path, tool: Tool) -> list[LoopDevice]:
     def going() -> list[LoopDevice]:
         return [one for one in _loops_of(file, tool) if one.going]
 
-    if going() and (left := _wait_until_gone(going)):
+    there = _loops_of(file, tool)
+    if not any(one.going for one in there):
+        return there
+    if left := _wait_until_gone(going):
         raise ObjectBusy(file, [f"{one.path}, which goes away at its last close" for one in left])
     return _loops_of(file, tool)
 

@@ -66,7 +66,7 @@ class ReplicaDevices:
         :raises DmsetupFailed, LoopFailed: it could not be made; nothing is left behind.
         """
         with self._lock:
-            self._dmsetup.version()
+            self._dmsetup.check()
             self._check_branch(name, number)
             there = self._attached(name, writable)
             scratch = ""

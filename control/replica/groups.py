@@ -7,7 +7,7 @@ more than that transaction, whatever came.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from control.replica.admission import check_not_promoted
@@ -55,15 +55,15 @@ def commit_group(store: ReplicaStore, group: str, members: Mapping[str, str]) ->
     :raises NotStaged, BaseMismatch, ReplicaNotFound, ReplicaPromoted: it names the member;
         nothing was changed.
     """
-    fresh = []
+    fresh, at = [], store.now()
     with store.lock, store.journal.transaction():
         for name, uuid in members.items():
             record = _to_commit(store, name, uuid)
-            if record is None:
-                _note_group(store, name, group)
-            else:
-                store.put_on_top(record, group)
+            if record is not None:
+                store.put_on_top(record, group, at)
                 fresh.append(name)
+        if group:
+            _note_group(store, members, group, at)
         newest = store.journal.newest(next(iter(members)))
         assert newest is not None
     store.settle()
@@ -101,7 +101,10 @@ def _to_commit(store: ReplicaStore, name: str, uuid: str) -> IncomingRecord | No
     return incoming
 
 
-def _note_group(store: ReplicaStore, name: str, group: str) -> None:
-    newest = store.journal.newest(name)
-    if newest is not None and group and newest.group != group:
-        store.journal.set_group(name, newest.generation.number, group)
+def _note_group(store: ReplicaStore, members: Iterable[str], group: str, at: int) -> None:
+    """What is committed together has one time, also if a member had come before."""
+    newest = [store.journal.newest(name) for name in members]
+    found = [one for one in newest if one is not None]
+    if len({(one.group, one.committed_at) for one in found}) > 1 or found[0].group != group:
+        for one in found:
+            store.journal.set_group(one.volume, one.generation.number, group, at)

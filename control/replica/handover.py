@@ -141,6 +141,21 @@ def take_in(
     return made
 
 
+def check_free(store: ReplicaStore, name: str, volume_uuid: str) -> None:
+    """See that a source may become a replica of that name.
+
+    :raises VolumeNameTaken: another has it, or one of the same volume that is no source's.
+    """
+    there = store.journal.volume(name)
+    if there is None or (there.volume_uuid == volume_uuid and there.role == ROLE_PROMOTED):
+        return
+    raise VolumeNameTaken(
+        f"there is a replica {name} here already, of "
+        + ("this very volume" if there.volume_uuid == volume_uuid else "another volume"),
+        f"if it can be spared, remove it first: frazil replica remove {name}",
+    )
+
+
 def _same_base(one: VolumeRecord, other: VolumeRecord) -> bool:
     """A base that grew since has the same beginning."""
     if one.base_spans or other.base_spans:

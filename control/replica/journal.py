@@ -200,10 +200,13 @@ class ReplicaJournal:
                 record.volume,
             )
 
-    def set_group(self, volume: str, number: int, group: str) -> None:
-        """Write down which group a committed generation came with."""
-        sql = "UPDATE generations SET group_name = ? WHERE volume = ? AND number = ?"
-        self._db.write(sql, group, volume, number)
+    def set_group(self, volume: str, number: int, group: str, at: int) -> None:
+        """Write down which group a committed generation came with, and when."""
+        sql = (
+            "UPDATE generations SET group_name = ?, committed_at = ? WHERE volume = ? "
+            "AND number = ?"
+        )
+        self._db.write(sql, group, at, volume, number)
 
     def members(self, group: str, uuid: str) -> list[str]:
         """The volumes that were committed together, as one generation of a group; by name."""

@@ -11,9 +11,10 @@ from control.replica.bases import growth_to_come
 from control.replica.planning import Plan, PlannedLayer
 from control.replica.quota import allocated_bytes
 from control.replica.records import CommittedRecord, LayerRecord, VolumeRecord
-from control.replica.retention import Instant, Retention, Rule, kept_by
+from control.replica.retention import POLICY, Instant, Retention, Rule, kept_by
 from control.replica.room import must_stay_free
 from control.replica.store import ReplicaStore, points_of
+from control.wire.errors import KeepsPoints
 from dm_tables import names
 from dm_tables.units import Bytes
 from proto.frazil.v1 import replica_pb2
@@ -157,6 +158,21 @@ def _squash(store: ReplicaStore, views: list[View]) -> SquashStep | None:
         if store.pool.free() >= needed + _must_stay_free(store, view.volume):
             return SquashStep(view.volume, view.size(upper.number), lower, upper)
     return None
+
+
+def check_replaceable(store: ReplicaStore, name: str) -> None:
+    """:raises KeepsPoints: retention keeps what a whole copy would take away."""
+    with store.lock:
+        volume = store.journal.volume(name)
+        kept = view_of(store, volume).kept if volume is not None else {}
+    points = [one for one, why in kept.items() if Rule.NEWEST not in why and POLICY & set(why)]
+    if points:
+        raise KeepsPoints(
+            f"{name} keeps {len(points)} earlier generations here as recovery points, which a "
+            "whole copy would take away",
+            "what differs by digests can be sent instead; or keep none: frazil replica keep "
+            f"{name} --last 0 --hourly 0 --daily 0 --weekly 0",
+        )
 
 
 def is_kept(store: ReplicaStore, volume: VolumeRecord, number: int) -> bool:

@@ -12,6 +12,7 @@ from control.replica.admission import Verdict, Wanted, judge, read_manifest
 from control.replica.bases import grow_base, growth_to_come
 from control.replica.claims import Claim, Claims
 from control.replica.groups import commit_group
+from control.replica.points import check_replaceable
 from control.replica.quota import check_quota
 from control.replica.records import IncomingRecord
 from control.replica.room import check_room, must_stay_free
@@ -71,6 +72,7 @@ class Receiver:
         :param quota: what all volumes of this identity may take; None: what there is.
         :raises BaseMismatch, VolumeNameTaken, ReplicaRefused, SizeMismatch: it does not fit;
             nothing was changed.
+        :raises KeepsPoints: a whole copy, where recovery points are kept.
         :raises BadStream, DataLoss: what came is wrong; what was durable stays, unless the
             whole of it does not add up.
         :raises ReplicaFull, QuotaExceeded: no room; what was durable stays.
@@ -92,6 +94,8 @@ class Receiver:
                 assert record is not None
                 yield self._end(wanted, record)
                 return
+            if wanted.whole:
+                check_replaceable(self._store, wanted.volume)
             try:
                 yield from self._take(wanted, identity, verdict, requests, claim, quota=quota)
             except ReplicaFull:

@@ -211,8 +211,11 @@ class ReplicaStore:
         self.settle()
         return committed
 
-    def put_on_top(self, record: IncomingRecord, group: str = "") -> CommittedRecord:
-        """The part of a commit that belongs into its transaction. :raises: as :meth:`commit`."""
+    def put_on_top(self, record: IncomingRecord, group: str = "", at: int = 0) -> CommittedRecord:
+        """The part of a commit that belongs into its transaction. :raises: as :meth:`commit`.
+
+        :param at: when, in ns since the epoch; 0: now.
+        """
         tally = record.tally
         committed = CommittedRecord(
             record.volume,
@@ -220,7 +223,7 @@ class ReplicaStore:
             tally.chunks,
             Bytes(tally.length),
             tally.digest,
-            self._clock(),
+            at or self._clock(),
             record.size,
             group,
         )

@@ -1,7 +1,8 @@
 """Which replica volumes go together: those that one host committed last, as one instant.
 
 A volume that left its group keeps the group's name on what was committed last of it, and two
-hosts may have groups of one name. So a name alone does not tell who is a member.
+hosts may have groups of one name. So a name alone does not tell who is a member. Nor does the
+instant where one host mirrors a group to here twice, under other names: then it is the commit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from control.replica.records import ROLE_PROMOTED, CommittedRecord, VolumeRecord
 from control.replica.store import ReplicaStore
 from dm_tables.errors import Precondition
 
+Found = list[tuple[VolumeRecord, CommittedRecord]]
+"""Replica volumes with their newest generations."""
+
 
 def together(store: ReplicaStore, name: str) -> list[str]:
     """The volumes whose newest generation was committed with that of volume ``name``; by name."""
@@ -20,11 +24,12 @@ def together(store: ReplicaStore, name: str) -> list[str]:
     if newest is None or not newest.group:
         return [name]
     writer, uuid = store.volume(name).identity, newest.generation.uuid
-    return [
-        volume.name
+    found = [
+        (volume, record)
         for volume, record in _of_group(store, newest.group)
         if volume.identity == writer and record.generation.uuid == uuid
-    ] or [name]
+    ]
+    return next((names for names in _by_commit(found) if name in names), [name])
 
 
 def sets_called(store: ReplicaStore, group: str) -> list[list[str]]:
@@ -32,16 +37,19 @@ def sets_called(store: ReplicaStore, group: str) -> list[list[str]]:
 
     Several sets: several groups have the name, or had it.
     """
-    sets: dict[tuple[str, str], list[str]] = {}
+    sets: dict[tuple[str, str], Found] = {}
     for volume, record in _of_group(store, group):
-        sets.setdefault((volume.identity, record.generation.uuid), []).append(volume.name)
+        sets.setdefault((volume.identity, record.generation.uuid), []).append((volume, record))
     return [
         names
-        for (writer, uuid), names in sets.items()
+        for (writer, uuid), found in sets.items()
+        for names in _by_commit(found)
         if not any(
-            _moved_on(store, other[0], group, names[0])
-            for (other_writer, other_uuid), other in sets.items()
+            _moved_on(store, other, group, names[0])
+            for (other_writer, other_uuid), others in sets.items()
             if other_writer == writer and other_uuid != uuid
+            for other, *_ in _by_commit(others)
+            if not _are_of_one_volume(store, names[0], others)
         )
     ]
 
@@ -91,14 +99,32 @@ def went_on(store: ReplicaStore, names: Sequence[str]) -> list[str]:
     newest = store.journal.newest(names[0])
     assert newest is not None
     writer = store.volume(names[0]).identity
+    volumes = {store.volume(name).volume_uuid for name in names}
     return [
         other
         for other in store.journal.members(newest.group, newest.generation.uuid)
-        if other not in names and _is_replica_of(store.volume(other), writer)
+        if other not in names
+        and _is_replica_of(store.volume(other), writer)
+        and store.volume(other).volume_uuid not in volumes
     ]
 
 
-def _of_group(store: ReplicaStore, group: str) -> list[tuple[VolumeRecord, CommittedRecord]]:
+def _by_commit(found: Found) -> list[list[str]]:
+    """The names of what one host committed at one instant, apart where a volume is there twice."""
+    if len({volume.volume_uuid for volume, _ in found}) == len(found):
+        return [[volume.name for volume, _ in found]]
+    commits: dict[int, list[str]] = {}
+    for volume, record in found:
+        commits.setdefault(record.committed_at, []).append(volume.name)
+    return list(commits.values())
+
+
+def _are_of_one_volume(store: ReplicaStore, name: str, others: Found) -> bool:
+    """Whether another replica of the volume is among these: then it has not left them."""
+    return store.volume(name).volume_uuid in {volume.volume_uuid for volume, _ in others}
+
+
+def _of_group(store: ReplicaStore, group: str) -> Found:
     """The replica volumes that were last committed with a group of this name; by name."""
     return [
         (volume, newest)

@@ -50,6 +50,10 @@ class OnOwnDevice(Precondition):
     """What a replica on a device of its own lacks is not known, so only a comparison helps."""
 
 
+class KeepsPoints(Precondition):
+    """A whole copy would take a replica's recovery points away, so only a comparison helps."""
+
+
 class MirrorLoop(Precondition):
     """A volume of the replica's own host, sent by another one: a copy would come back to itself."""
 

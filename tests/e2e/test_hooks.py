@@ -3,6 +3,7 @@ schedules, a break in the middle of a copy; and what of it cannot be meant."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -333,6 +334,37 @@ def test_nothing_is_promoted_of_which_nothing_is_committed(site: Site) -> None:
     source.frazil("mirror", "set", "begun", "--rate", "none")
     source.frazil("mirror", "start", "begun", "--wait")
     assert member.at(replica) == member.frozen() == digest(source.guest, member.head)
+
+
+def test_a_target_sets_the_pace(site: Site) -> None:
+    member, target = site.member("source", "aimed", 0, slot=2), 30.0
+    host, replica = member.host, site["replica"]
+    mirroring = Mirroring.of_volume(member, replica)
+    number = mirroring.sync()
+    host.frazil("mirror", "set", mirroring.name, "--rpo", f"{target:.0f}s")
+
+    def went_on() -> bool:
+        member.touch()
+        return mirroring.committed() >= number + 2
+
+    host.until("it goes on by itself", went_on, timeout=SLOW, pause=5)
+    cycles = [one for one in mirroring.now().recent if one.generation >= number]
+    longest = max(one.lag for one in cycles)
+    for before, after in itertools.pairwise(cycles):
+        assert after.frozen_at - before.frozen_at > target / 2, "no sooner than it must"
+        oldest = after.frozen_at + after.lag - before.frozen_at
+        assert oldest < target + longest, "what the replica had when the next one came"
+
+    member.fill()
+    host.frazil("mirror", "set", mirroring.name, "--rpo", "2s", "--rate", "300KB/s")
+    host.until(
+        "that it is not kept is told",
+        lambda: "the target of 2s" in mirroring.status()["problem"],
+        timeout=SLOW,
+    )
+    host.frazil("mirror", "set", mirroring.name, "--on-demand", "--rate", "none")
+    mirroring.sync()
+    assert member.at(replica) == member.frozen()
 
 
 def test_a_schedule_starts_at_its_minute(site: Site) -> None:

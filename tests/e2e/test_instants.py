@@ -17,15 +17,15 @@ import pytest
 
 from tests.topology import Member, Mirroring, Site, running
 
-LIMIT = 3600.0
 INSIDE = "tests.guest.inside.instants"
 STAMPS = "tests.workload.stamps"
 VOLUMES = 8
 PAUSE_S = 0.05
 """Between two stamps: a guest's one processor has the daemon to run as well."""
 
-FREEZES = int(os.environ.get("FRAZIL_FREEZES", "30"))
+FREEZES = int(os.environ.get("FRAZIL_FREEZES", "100"))
 BROKEN_FREEZES = 3
+LIMIT = 1800.0 + 60.0 * FREEZES
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(LIMIT)]
 

@@ -128,6 +128,47 @@ def test_a_replica_that_is_away_holds_back_by_policy_and_catches_up(site: Site) 
     assert lacking(forks) == [0, 0, 0]
 
 
+def test_a_quorum_of_two_of_three(site: Site) -> None:
+    """The third replica is on the source's own host."""
+    source = site["source"]
+    member = site.member("source", "pair", 3, slot=4)
+    source.frazil("group", "set", member.name, "--policy", "quorum=2")
+    near, far, own = (
+        Mirroring.of_volume(member, site[host], "--continuous")
+        for host in ("near", "far", "source")
+    )
+
+    def at_newest() -> list[bool]:
+        newest = source.json("group", "show", member.name)["newest"]
+        return [one.committed() == int(newest["number"]) for one in (near, far, own)]
+
+    source.until("all three have it", lambda: all(at_newest()), timeout=SLOW)
+    site["far"].stop()
+    lost = far.committed()
+    for _ in range(2):
+        member.write(2)
+        near.sync()
+        own.sync()
+    assert far.committed() == lost, "two are enough"
+
+    site["near"].stop()
+
+    def one_is_not_enough() -> bool:
+        member.write(1)
+        said = own.ask("4s")
+        assert said.code in (Kind.OK, Kind.UNAVAILABLE), said.err
+        return said.code == Kind.UNAVAILABLE and at_newest() == [False, False, True]
+
+    source.until("the next cycle waits", one_is_not_enough, timeout=50)
+    site["near"].start()
+    near.sync()
+    own.sync()
+    site["far"].start()
+    source.until("all three have it", lambda: all(at_newest()), timeout=SLOW)
+    frozen = member.frozen()
+    assert [member.at(one.replica) for one in (near, far, own)] == [frozen] * 3
+
+
 @dataclass(frozen=True, slots=True)
 class Late:
     """A volume with a replica whose host is stopped, and another one that gets every instant."""

@@ -112,3 +112,28 @@ def test_reboot_of_both(hosts: Hosts, group: str) -> None:
     local.run("systemd-run --quiet --unit=frazil-control false; sleep 2", check=False)
     assert hosts.failed_units(local) != []
     local.run("systemctl reset-failed frazil-control", check=False)
+
+
+def test_a_mount_that_can_wait_gets_its_head_after_the_network(hosts: Hosts) -> None:
+    """Who may have taken the volume over is asked first; without it heads come earlier: above."""
+    local = hosts.local
+    waits = "defaults,nofail,_netdev,x-systemd.device-timeout=10min"
+    local.run(
+        "cp -p /etc/fstab /etc/fstab.before;"
+        f"sed -i 's|^{HEAD} /srv/data ext4 [^ ]*|{HEAD} /srv/data ext4 {waits}|' /etc/fstab;"
+        "grep -q _netdev /etc/fstab"
+    )
+    committed = hosts.mirror().committed
+    local.reboot()
+    hosts.until("it is mounted", lambda: local.run("findmnt /srv/data", check=False).code == 0)
+    assert local.out("findmnt -no SOURCE /srv/data") == HEAD
+    stamp = "ActiveEnterTimestampMonotonic"
+    online = int(hosts.shown(local, "network-online.target", stamp)[stamp])
+    assert 0 < online <= int(hosts.shown(local, "srv-data.mount", stamp)[stamp])
+    told = local.out("journalctl --no-pager -b -u frazil-activate")
+    assert "data waits for remote:7420 to say that it did not take over" in told
+    writer = hosts.writer()
+    hosts.goes_on(committed)
+    writer.stop()
+    assert hosts.failed_units(local) == []
+    local.run("mv /etc/fstab.before /etc/fstab; systemctl daemon-reload")

@@ -11,16 +11,21 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from hypothesis.strategies import booleans, integers
+from hypothesis.strategies import booleans, integers, sampled_from
 
 from dm_tables.units import SECTOR
+from tests.histories.model import Wrong
 from tests.histories.rules import as_rule
-from tests.histories.sites import STEPS, SitesHistory
+from tests.histories.sites import NAMES, STEPS, SitesHistory
+from tests.histories.source import FAULTS, Fault
+from tests.property.test_histories_controls import members_are_committed_one_by_one
 from tests.soft.sites import Sites
 
 SIZES = {"a": 256 * 4096, "b": 21 * 4096 + 3 * SECTOR}
 TURN_EFFECTS = 90
 """More than a promote or a demote has."""
+
+BREAKS = tuple(dict.fromkeys(fault for fault in FAULTS if fault[1] in ("", *NAMES)))
 
 
 class Failovers(SitesHistory, RuleBasedStateMachine):
@@ -49,6 +54,12 @@ class Failovers(SitesHistory, RuleBasedStateMachine):
     write = as_rule(SitesHistory.write, STEPS["write"])
     freeze = as_rule(SitesHistory.freeze, STEPS["freeze"])
     copy = as_rule(SitesHistory.copy, STEPS["copy"])
+
+    @rule(fault=sampled_from(BREAKS))
+    def copy_badly(self, fault: Fault) -> None:
+        """The connection breaks: what came in part must not be promoted, nor part of a group."""
+        self.sites.copy_badly(fault)
+
     merge = as_rule(SitesHistory.merge, STEPS["merge"])
     fail_over = as_rule(SitesHistory.fail_over, STEPS["fail_over"])
 
@@ -120,3 +131,29 @@ def test_a_site_that_dies_anywhere_in_a_change_of_sides_goes_on(
         begun.merge()
         begun.right()
     assert not died
+
+
+@pytest.mark.parametrize("fault", BREAKS)
+def test_a_copy_that_broke_off_is_not_promoted_in_part(begun: Failovers, fault: Fault) -> None:
+    """One member has come, or a part of one: the sides change with a whole instant, and go on."""
+    change_sides_after(begun, fault)
+
+
+def test_members_that_are_committed_apart_are_found(begun: Failovers) -> None:
+    """The negative control."""
+    with members_are_committed_one_by_one(), pytest.raises(Wrong, match="different instants"):
+        change_sides_after(begun, ("before", "", 1))
+
+
+def change_sides_after(begun: Failovers, fault: Fault) -> None:
+    """A copy breaks off, then its source is lost. :raises Wrong: a mixture of instants is seen."""
+    for place in range(0, 100, 9):
+        begun.write("a", place, 12)
+        begun.write("b", place, 12)
+    begun.sites.freeze()
+    begun.copy_badly(fault)
+    begun.right()
+    begun.fail_over(work=1, lost=True, power=False, dies=None, dies_later=None)
+    begun.right()
+    begun.copy()
+    begun.right()

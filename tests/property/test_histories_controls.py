@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -80,14 +80,19 @@ def lacking_is_taken_for_sent() -> Break:
     return mock.patch.object(cycle, "plan_delta", plan)
 
 
-def layers_are_merged_too_early() -> Break:
-    """Without waiting for the replicas."""
+@contextmanager
+def layers_are_merged_too_early() -> Iterator[None]:
+    """Without waiting for the replicas, and without remembering what they lack then."""
 
     def mergeable(layers: Any, standings: Any, held: Any) -> LayerRecord | None:
         return real(layers, [], held)
 
     real = cycle.mergeable
-    return mock.patch.object(cycle, "mergeable", mergeable)
+    with (
+        mock.patch.object(cycle, "mergeable", mergeable),
+        mock.patch.object(volume.Volume, "remember", lambda *_: None),
+    ):
+        yield
 
 
 def members_are_frozen_one_after_another() -> Break:

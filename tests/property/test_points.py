@@ -25,7 +25,7 @@ from control.replica.records import Chain
 from control.replica.retention import HOUR, Instant, Retention, kept_by
 from control.store.direct import DirectFile
 from control.store.squash import Overlay
-from control.wire.errors import GenerationNotFound
+from control.wire.errors import GenerationNotFound, KeepsPoints
 from dm_tables.errors import Corrupt
 from tests.property.test_replica import CHUNKS, EVERY_RUN, Model, Requests, changes
 from tests.replica_tools import MEMORY, Replica, say
@@ -113,8 +113,15 @@ class PointsMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.held)
     @rule(changed=changes)
     def whole_copy(self, changed: dict[int, str]) -> None:
+        """It takes everything else away, and so it is refused where something is kept."""
         self.model.freeze_at(1, changed)
-        say(self.replica, self.model.sent(0))
+        view = view_of(self.replica.store, self.replica.store.volume("data"))
+        try:
+            say(self.replica, self.model.sent(0))
+        except KeepsPoints:
+            assert len(view.kept) > 1
+            return
+        assert len(self.kept) <= 1, "recovery points went"
         self.kept = []
         self.came()
 

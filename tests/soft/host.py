@@ -179,6 +179,13 @@ class SoftHost:
         """The device's name of a volume's head."""
         return str(self.volume(name).stack.head.name)
 
+    def keep_room(self) -> None:
+        """The room keeper looks after those whose writers wait."""
+        for volume in self.host.volumes():
+            if volume.stalled:
+                self.host.room._look(volume)
+                assert not volume.stalled, f"{volume.name}: its writers wait, and there is room"
+
     def step(self, mirror: str) -> FrazilError | None:
         """What a mirror's thread does next. :return: why it failed."""
         worker = self.host.roster.worker(mirror)

@@ -14,6 +14,7 @@ from control.wire.errors import BadStream
 from dm_tables.errors import Unavailable
 from dm_tables.units import Bytes
 from proto.frazil.v1 import replica_pb2
+from tests.histories.source import Fault
 from tests.replica_tools import Replica, Rule
 
 
@@ -33,6 +34,16 @@ class Faults:
     answer: set[str] = field(default_factory=set)
     commit: str = ""
     skip: int = 0
+
+    def break_at(self, fault: Fault) -> None:
+        """The next copy breaks off there."""
+        kind, volume, number = fault
+        if kind == "cut":
+            self.cut[volume] = number
+        elif kind == "answer":
+            self.answer.add(volume)
+        else:
+            self.commit, self.skip = kind, number
 
     def clear(self) -> None:
         """Everything works from now on."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from control.chunk_size import DEFAULT_CHUNK
 from control.give_up import discard_there
@@ -20,9 +21,11 @@ from control.switch import Roles
 from dm_tables.errors import FrazilError, Precondition
 from dm_tables.units import Bytes
 from tests.histories.model import VolumeModel, demand
+from tests.histories.source import Fault
 from tests.replica_tools import MEMORY
 from tests.soft.host import SoftHost, soft_kernel
 from tests.soft.mapper import Loops, SoftMapper
+from tests.soft.replica import Faults, FaultyReceiver
 from tests.soft.world import GROUP, Deaths, Died
 
 
@@ -34,6 +37,7 @@ class Site:
         self.mapper = SoftMapper(directory / "devices", loops)
         self.soft = SoftHost(directory / "host", self.mapper)
         self.address = str(self.soft.config.listen.address)
+        self.faults = Faults()
         self._take_part()
 
     def _take_part(self) -> None:
@@ -48,7 +52,13 @@ class Site:
         self.merge()
         self.soft.host.roster._wake_merger = self.merge
         self.roles.resume()
-        self.side.listen()
+        with mock.patch("control.replica.side.Receiver", self._receiver):
+            self.side.listen()
+
+    def _receiver(self, *given: Any) -> FaultyReceiver:
+        made = FaultyReceiver(*given)
+        made.faults, made.came = self.faults, {}
+        return made
 
     def merge(self) -> None:
         """The source's merger takes a step."""
@@ -183,6 +193,13 @@ class Sites:
         """The leader's mirrors take steps: one for what was begun, one for the newest."""
         steps = [self.leader.soft.step(mirror) for mirror in self.leader.mirrors * 2]
         return next((error for error in steps if error is not None), None)
+
+    def copy_badly(self, fault: Fault) -> None:
+        """The leader's mirrors take a step, on a connection that breaks."""
+        self.other.faults.break_at(fault)
+        for mirror in self.leader.mirrors:
+            self.leader.soft.step(mirror)
+        self.other.faults.clear()
 
     def merge(self) -> None:
         """Both sites' mergers take a step."""

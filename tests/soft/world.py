@@ -30,6 +30,8 @@ from tests.soft.readers import Readers
 from tests.soft.replica import SoftReplica
 
 GROUP = "shop"
+QUORUM = 1
+"""Of the policy quorum."""
 
 
 class Died(BaseException):
@@ -71,7 +73,10 @@ class World:
         self.readers = Readers()
         for name, data in volumes.items():
             self._make_volume(name, data)
-        record = GroupRecord(GROUP, implicit=False, policy=policy, consistency="crash")
+        quorum = QUORUM if policy is Policy.QUORUM else 0
+        record = GroupRecord(
+            GROUP, implicit=False, policy=policy, quorum=quorum, consistency="crash"
+        )
         self.roster.create_group(record, list(grouped))
 
     def _listen(self) -> None:
@@ -261,6 +266,8 @@ class World:
         self.died = deaths.dead
         if deaths.dead:
             self.restart(power=power or self.source.freezer.inside, killed=True)
+            self.source.keep_room()
+            self.notice()
 
     def sacrifice(
         self, volume: str, how: str, *, dies: int | None = None, power: bool = False
@@ -300,21 +307,19 @@ class World:
         self, mirror: str, fault: Fault, *, dies: int | None = None, power: bool = False
     ) -> None:
         """The same, on a connection that breaks."""
-        kind, volume, number = fault
         places = self.replica_of(mirror).faults
-        if kind == "cut":
-            places.cut[volume] = number
-        elif kind == "answer":
-            places.answer.add(volume)
-        else:
-            places.commit, places.skip = kind, number
+        places.break_at(fault)
         with self.mortal(dies, power=power):
             self.source.step(mirror)
         places.clear()
 
     def direct(self, mirror: str, do: str) -> None:
         """An operator's word: pause, break, break now, resume."""
-        states = {"pause": MirrorState.PAUSED, "resume": MirrorState.RUNNING}
+        states = {
+            "pause": MirrorState.PAUSED,
+            "resume": MirrorState.RUNNING,
+            "break now": MirrorState.BROKEN,
+        }
         state = states.get(do, MirrorState.BREAKING)
         self.roster.set_mirror_state(mirror, state, now=do.endswith("now"))
 

@@ -9,16 +9,21 @@ from typing import Any, cast
 import pytest
 
 from control import activate
+from control.authority.errors import AuthorityUnavailable
 from control.bypass import Bypassed
 from control.cli import main
 from control.config import Config
 from control.context import Context
+from control.fence import Fenced, Unanswered
 from control.records import VolumeRecord
-from dm_tables.errors import Kind, NotFound
+from dm_tables.errors import FrazilError, Kind, NotFound
 
 
 class FakeVolume:
-    """Can be activated at the attempt that its record says; None: never."""
+    """Can be activated at the attempt that its record says; None: never.
+
+    An error is raised each time; that nobody answers, where it matters only if so asked.
+    """
 
     attempts: dict[str, int]
 
@@ -28,8 +33,12 @@ class FakeVolume:
         self._comes_at = record.comes_at
         self.stack = SimpleNamespace(head=SimpleNamespace(link=f"/dev/mapper/frazil-{self.name}"))
 
-    def activate(self) -> None:
+    def activate(self, *, certain: bool = False) -> None:
         FakeVolume.attempts[self.name] = FakeVolume.attempts.get(self.name, 0) + 1
+        if isinstance(self._comes_at, Unanswered) and not certain:
+            return
+        if isinstance(self._comes_at, FrazilError):
+            raise self._comes_at
         if self._comes_at is None or FakeVolume.attempts[self.name] < self._comes_at:
             raise NotFound(f"the disk of {self.name} is missing", "attach it")
 
@@ -42,9 +51,9 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activate, "bypasses", lambda records: [])
 
 
-def assemble(wait: float, **comes_at: int | None) -> int:
+def assemble(wait: float, later: tuple[str, ...] = (), **comes_at: int | FrazilError | None) -> int:
     records = [SimpleNamespace(name=name, comes_at=when) for name, when in comes_at.items()]
-    return activate.assemble(cast(list[VolumeRecord], records), cast(Context, None), wait)
+    return activate.assemble(cast(list[VolumeRecord], records), cast(Context, None), wait, later)
 
 
 def test_what_is_there_is_not_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +81,40 @@ def test_who_uses_the_disk_below_is_told_and_the_head_is_there(
     said = capsys.readouterr()
     assert said.out.split() == ["/dev/mapper/frazil-there"]
     assert said.err == "frazil: vg-lv uses the disk\n  let it use the head\n"
+
+
+SILENT = Unanswered("data waits for far:7420 to say that it did not take over", "force it")
+TAKEN = Fenced("taken is kept from applications: far:7420 was promoted", "demote it")
+
+
+def test_a_head_that_nobody_needs_before_the_network_is_left_to_the_daemon(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert assemble(60, ("data",), data=SILENT, there=1) == Kind.OK
+    assert FakeVolume.attempts == {"data": 1, "there": 1}
+    said = capsys.readouterr()
+    assert said.out.split() == ["/dev/mapper/frazil-there"]
+    assert said.err == f"frazil: volume data: {SILENT.what}\n  {activate.ASKED_LATER}\n"
+
+
+def test_one_that_is_needed_is_there_though_nobody_answers() -> None:
+    assert assemble(0, (), data=SILENT) == Kind.OK
+
+
+def test_silence_that_lasts_is_a_failure_where_the_head_is_needed() -> None:
+    silence = AuthorityUnavailable("no endpoint answered", "see whether etcd runs")
+    assert assemble(0.05, (), data=silence) == Kind.UNAVAILABLE
+    assert FakeVolume.attempts["data"] > 1
+
+
+def test_who_was_replaced_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert assemble(60, ("taken",), taken=TAKEN, there=1) == Kind.PRECONDITION
+    assert FakeVolume.attempts == {"taken": 1, "there": 1}
+    assert TAKEN.what in capsys.readouterr().err
+
+
+def test_a_failure_that_goes_is_none() -> None:
+    assert assemble(60, slow=2, there=1) == Kind.OK
 
 
 def test_without_waiting_everything_is_tried_once() -> None:

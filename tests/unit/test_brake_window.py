@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +21,7 @@ from control.room import RoomKeeper
 from control.volume import Volume
 from dm_tables.errors import Unavailable
 from dm_tables.ioctl import State
+from tests.soft.mirrored import mirrored
 from tests.soft.world import GROUP, World
 
 CHUNK = 4096
@@ -30,16 +30,9 @@ CHUNK = 4096
 @pytest.fixture
 def world() -> Iterator[World]:
     """Two volumes that are mirrored; what the one's replica lacks was just written."""
-    chance = random.Random(1)
-    made = World({name: chance.randbytes(64 * CHUNK) for name in "ab"}, ["a", "b"], ["far"])
-    try:
-        made.add_mirror("m", "far")
-        made.freeze()
-        assert made.copy("m") is None
+    with mirrored("ab") as made:
         made.write("a", CHUNK, b"1" * CHUNK)
         yield made
-    finally:
-        made.close()
 
 
 def brake_of(world: World) -> Brake:

@@ -225,7 +225,18 @@ def test_a_mirror_that_is_well_is_not_resolved(
     control.answers["GetMirror"] = mirror()
     assert control.frazil("mirror", "resolve", "data-b", "--discard", side, "--force") == 5
     control.only(pb.GetMirrorRequest)
-    assert "the mirror data-b is well" in capsys.readouterr().err
+    assert "there is no split brain of the mirror data-b" in capsys.readouterr().err
+
+
+def test_nothing_is_given_up_because_the_other_host_is_away(
+    control: FakeControl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = mirror()
+    away.health, away.problem = "DEGRADED", "backup1:7420 cannot be reached"
+    control.answers["GetMirror"] = away
+    assert control.frazil("mirror", "resolve", "data-b", "--discard", "local", "--force") == 5
+    assert control.every(pb.DemoteRequest) == []
+    assert "where the other host is away, wait for it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

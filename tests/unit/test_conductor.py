@@ -17,7 +17,7 @@ from control.config import Config, StateSection
 from control.cycle import Readiness
 from control.events import Events
 from control.group import Group
-from control.hooks import HookFailed
+from control.hooks import HookEnded, HookFailed
 from control.hooks_pending import Pending, note
 from control.journal import Journal
 from control.mirror import MirrorWorker
@@ -58,7 +58,7 @@ class Bench:
             mirror="m",
             readiness=lambda newest: self.ready,
             enter=lambda phase: None,
-            report=self.reports.append,
+            report=lambda error, began: self.reports.append(error),
             look=lambda: None,
         )
         bench = self
@@ -149,6 +149,24 @@ def test_what_a_killed_daemon_owes_comes_first(bench: Bench) -> None:
     assert not any("other" in line for line in bench.lines)
     left = [path.name for path in bench.context.config.paths.hooks.iterdir()]
     assert left == ["other.json"]
+
+
+def test_a_daemon_that_ends_has_after_run_first(bench: Bench) -> None:
+    """Whatever ``before`` waits for: nobody knows when there will be a daemon again."""
+    bench.record = bench.group.record = dataclasses.replace(
+        bench.record,
+        before=bench.hook("before", "sleep 1000"),
+        before_ms=900_000,
+        after=bench.hook("after"),
+    )
+    bench.conductor.start()
+    until(lambda: "before db:data wal" in bench.lines)
+    bench.conductor.stop()
+    bench.conductor.wait_ended(PATIENCE)
+    assert not bench.conductor.is_alive()
+    assert bench.lines == ["sync", "before db:data wal", "after faileddb:data wal"]
+    assert list(bench.context.config.paths.hooks.iterdir()) == [], "nothing is owed"
+    assert [type(error) for error in bench.reports] == [HookEnded]
 
 
 def until(true: Any) -> None:

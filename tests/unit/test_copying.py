@@ -32,6 +32,7 @@ from control.records import (
     VolumeRecord,
     VolumeState,
 )
+from control.replica.retention import Retention
 from control.replica.seeds import seed
 from control.replica.server import PeerServer
 from control.spans import Span
@@ -112,6 +113,7 @@ class Source:
             open_image=lambda found: DirectFile(self.image(found)),
             reader=self.reader,
             hold=self.hold,
+            image_layers=lambda: {self.record.bottom, *(one.sequence for one in layers)},
             context=context,
         )
         copier = Copier(
@@ -313,6 +315,28 @@ def test_a_replica_of_another_history_gets_all_of_it(source: Source, replica: Re
     right = replica.image() == source.layer.after
     assert right
     assert result.changed_bytes == SIZE
+
+
+def test_where_recovery_points_are_kept_no_whole_copy_takes_them_away(
+    source: Source, replica: Replica
+) -> None:
+    replica.store.retention = Retention(last=5)
+    before = source.layer.before
+    say(replica, messages(1, whole(before, CHUNK)))
+    say(replica, delta(2, before, before))
+    source.journal.remove_generation("data", _uuid(1))
+    source.journal.remove_generation("data", _uuid(2))
+    made = GenerationRecord("data", 3, _uuid(3), "", 4.0, 1)
+    source.generations = [made]
+    source.journal.save_generation(made)
+    source.image(3).write_bytes(source.layer.after)
+    peer = f"unix:{replica.directory.parent}/peer"
+    mirror = MirrorRecord("m", "data", peer, "data", MirrorState.RUNNING, 0, 0, False, True, False)
+    source.journal.save_mirror(mirror)
+    _, result = source.copy(1, mirror, [source.frozen])
+    right = [replica.image(number) for number in (1, 2, 3)] == [before, before, source.layer.after]
+    assert right
+    assert 0 < result.changed_bytes < SIZE
 
 
 def test_what_a_new_mirror_would_bring_may_be_there(source: Source, replica: Replica) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
 import pytest
 
 from control.authority.authority import NoAuthority
 from control.authority.ownership import Claim
+from tests.soft.mirrored import two_sites
 from tests.soft.sites import Sites
 from tests.soft.world import GROUP
 
@@ -16,13 +16,8 @@ from tests.soft.world import GROUP
 @pytest.fixture
 def sites() -> Iterator[Sites]:
     """A group of two volumes, in one generation at both sites."""
-    made = Sites({name: random.Random(1).randbytes(16 * 4096) for name in ("a", "b")})
-    try:
-        made.freeze()
-        assert made.copy() is None
+    with two_sites() as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.parametrize("dies", [None, 2, 5, 10, 15])

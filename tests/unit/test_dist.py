@@ -92,6 +92,8 @@ def test_units_hang_together() -> None:
     assert daemon["Service"]["Restart"] == "on-failure"
     assert daemon["Service"]["KillMode"] == "control-group"
     assert "frazil-activate.service" in daemon["Unit"]["After"]
+    for order in ("Wants", "After"):
+        assert "network-online.target" in daemon["Unit"][order], "who took over is asked"
     assert "local-fs.target" in activation["Unit"]["Before"]
     assert activation["Unit"]["DefaultDependencies"] == "no"
     # A mount namespace of its own would keep filesystems from going away.

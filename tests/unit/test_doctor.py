@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bpf.needs import Finding as Need
-from control import pki
+from control import fstab, pki
 from control.cli import main
 from control.cli.examining import report
 from control.config import (
@@ -181,7 +182,7 @@ def test_what_was_merged_while_the_doctor_looked_is_not_missing(tmp_path: Path) 
 
 
 def test_fstab(tmp_path: Path) -> None:
-    lines = boot.mounts_in(
+    lines = fstab.mounts_in(
         "# /dev/vdb /old ext4 defaults 0 0\n"
         "UUID=123 /srv/a ext4 defaults 0 2\n"
         "/dev/mapper/frazil-data /srv/b ext4 defaults 0 2\n\n"
@@ -193,6 +194,44 @@ def test_fstab(tmp_path: Path) -> None:
     assert levels(found) == ["PROBLEM", "OK"]
     assert "UUID=123 at /srv/a" in found[0].what
     assert found[0].remedy == "name /dev/mapper/frazil-data there instead"
+
+
+HEAD = "/dev/mapper/frazil-data"
+
+
+@pytest.mark.parametrize(
+    ("lines", "waits"),
+    [
+        (f"{HEAD} /srv/b ext4 defaults,_netdev 0 2\n", True),
+        (f"{HEAD} /srv/b ext4 _netdev\n{HEAD} /srv/c ext4 noatime,_netdev,ro 0 0\n", True),
+        (f"{HEAD} /srv/b ext4 _netdev\n{HEAD} /srv/c ext4 noatime 0 0\n", False),
+        (f"{HEAD} /srv/b ext4\n", False),
+        (f"{HEAD} /srv/b ext4 x_netdev 0 0\n", False),
+        (f"#{HEAD} /srv/b ext4 _netdev 0 0\n", False),
+        ("/dev/mapper/frazil-data2 /srv/b ext4 _netdev 0 0\nUUID=1 /srv/c ext4 _netdev\n", False),
+    ],
+)
+def test_mounts_that_wait_for_the_network(lines: str, waits: bool) -> None:
+    assert fstab.waits_for_network("data", fstab.mounts_in(lines)) == waits
+
+
+def test_a_mirrored_head_that_is_mounted_before_the_network(tmp_path: Path) -> None:
+    early = fstab.mounts_in(f"{HEAD} /srv/b ext4 defaults 0 2\n")
+    late = fstab.mounts_in(f"{HEAD} /srv/b ext4 _netdev 0 2\n")
+    alone = Patient(Config(), volumes=(volume(),))
+    mirrored = dataclasses.replace(alone, mirrors=(mirror("far:7420"),))
+    (found,) = boot.judge_network(mirrored, early)
+    assert found.level is Level.NOTE
+    assert found.remedy is not None
+    assert "_netdev" in found.remedy
+    for patient, lines in ((mirrored, late), (mirrored, []), (alone, early)):
+        assert not list(boot.judge_network(patient, lines))
+
+
+def test_a_fstab_that_cannot_be_read_names_nothing(tmp_path: Path) -> None:
+    assert fstab.fstab_of(tmp_path / "none") == []
+    (tmp_path / "fstab").write_bytes(b"\xff\xfe\n")
+    assert fstab.fstab_of(tmp_path / "fstab") == []
 
 
 @pytest.mark.parametrize(
@@ -222,7 +261,7 @@ def test_what_lvm_sees_below_a_head_is_a_problem(monkeypatch: pytest.MonkeyPatch
 
 def test_places_on_filesystems_of_their_own(tmp_path: Path) -> None:
     config = Config(pool=PoolSection(directory=Path("/srv/pool/frazil")))
-    lines = [boot.Mount("/dev/vdc", "/srv/pool", "xfs"), boot.Mount("/dev/vda1", "/", "ext4")]
+    lines = [fstab.Mount("/dev/vdc", "/srv/pool", "xfs"), fstab.Mount("/dev/vda1", "/", "ext4")]
     patient = Patient(config, volumes=(volume(),), root=tmp_path)
     assert levels(list(boot.judge_places(patient, lines))) == ["PROBLEM"]
     generator = tmp_path / boot.GENERATORS[0].lstrip("/")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from control import fence
-from control.fence import ASK, OFF, PEER, Fenced
+from control.fence import ASK, OFF, PEER, Fenced, Unanswered
 from control.wire.channel import TlsUnusable
 from dm_tables.errors import FrazilError, Unavailable, Usage
 from tests.etcd_tools import free_port
@@ -42,7 +42,7 @@ def comes_back(sites: Sites) -> tuple[bool, FrazilError | None]:
     """The old source boots. :return: whether its head is there, and why not."""
     sites.other.start(power=True)
     volume = sites.other.soft.volume(VOLUME)
-    return volume.stack.head.exists(), volume._refusal()
+    return volume.stack.head.exists(), fence.refusal(volume)
 
 
 @pytest.mark.parametrize("fencing", [None, ASK, PEER])
@@ -85,10 +85,37 @@ def test_silence(sites: Sites, fencing: str) -> None:
     site.start(power=True)
     volume = site.soft.volume(VOLUME)
     assert volume.stack.head.exists() == (fencing != PEER)
-    assert isinstance(volume._refusal(), Unavailable) == (fencing == PEER)
+    assert isinstance(fence.refusal(volume), Unavailable) == (fencing == PEER)
     sites.other.start(power=False)
     volume.activate()
     assert volume.stack.head.exists()
+
+
+def test_a_head_that_can_wait_does_until_somebody_answers(sites: Sites) -> None:
+    sites.other.stop()
+    site = sites.leader
+    site.mapper.power_cut()
+    volume = site.soft.volume(VOLUME)
+    with pytest.raises(Unanswered, match="to say that it did not take over"):
+        volume.activate(certain=True)
+    assert not volume.stack.head.exists()
+    assert volume.stack.layer(volume.top).exists(), "nobody else uses the disk below"
+    sites.other.start(power=False)
+    volume.activate(certain=True)
+    assert volume.stack.head.exists()
+
+
+def test_where_nobody_listens_is_seen_at_once(sites: Sites) -> None:
+    site = sites.leader
+    (record,) = site.soft.journal.mirrors()
+    site.soft.journal.change_mirror(record.name, peer=f"127.0.0.1:{free_port()}")
+    site.mapper.power_cut()
+    volume = site.soft.volume(VOLUME)
+    with pytest.raises(Unanswered, match="nobody can be reached there"):
+        volume.activate(certain=True)
+    assert not volume.stack.head.exists()
+    volume.activate()
+    assert volume.stack.head.exists(), "it is given out where it is needed"
 
 
 def test_a_fence_ends_when_the_other_host_gave_up(sites: Sites) -> None:
@@ -124,7 +151,7 @@ def test_who_cannot_ask(sites: Sites, fencing: str, monkeypatch: pytest.MonkeyPa
     volume = site.soft.volume(VOLUME)
     assert volume.stack.head.exists() == (fencing != PEER)
     if fencing == PEER:
-        assert "there is no certificate" in str(volume._refusal())
+        assert "there is no certificate" in str(fence.refusal(volume))
 
 
 def test_silence_of_one_address_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ But where there is no room the application comes first: who reads is told, and e
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from control.limiter import RateLimiter
 from control.merger import outgrew
 from control.volume import Volume
 from dm_tables.errors import Precondition
+from tests.soft.mirrored import mirrored
 from tests.soft.sites import Sites
 from tests.soft.world import World
 
@@ -69,19 +69,13 @@ def test_a_layer_that_is_only_prepared_counts_for_nobody(sites: Sites) -> None:
 @pytest.fixture
 def world() -> Iterator[World]:
     """A volume whose replica has its first image; two layers stand on that, and one is live."""
-    made = World({"a": random.Random(1).randbytes(64 * CHUNK)}, ["a"], ["far"])
-    try:
-        made.add_mirror("m", "far")
-        made.freeze()
-        assert made.copy("m") is None
+    with mirrored() as made:
         for number in (1, 2, 3):
             made.write("a", number * CHUNK, bytes([number]) * CHUNK)
             made.write("a", 9 * CHUNK, bytes([number]) * CHUNK)
             if number < 3:
                 made.freeze()
         yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.parametrize("how", ["frozen", "moved", "folded", "untracked"])

@@ -205,6 +205,17 @@ def test_an_after_that_takes_too_long(rig: Rig) -> None:
     assert [type(error) for error in rig.told] == [HookTimedOut]
 
 
+def test_an_after_that_is_ended_with_the_daemon_runs_again(rig: Rig) -> None:
+    """By systemd, which sends SIGTERM to all that a service has started."""
+    once = rig.directory / "once"
+    rig.freeze(rig.hooks(after=f"test -e {once} || {{ touch {once}; kill -TERM $$; }}"))
+    assert rig.lines == [BEFORE, "freeze", FROZEN, FROZEN]
+    assert rig.told == []
+    rig.freeze(rig.hooks(after="kill -TERM $$"))
+    assert rig.lines[4:] == [BEFORE, "freeze", FROZEN, FROZEN], "once more, and no further"
+    assert [type(error) for error in rig.told] == [HookFailed]
+
+
 def test_a_program_that_is_not_there(rig: Rig) -> None:
     hooks = Hooks(Hook(("/none/such",)), rig.hooks().after)
     with pytest.raises(HookMissing, match="/none/such, cannot be run: No such file"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from control.volume import Volume
 from dm_tables.errors import FrazilError
 from dm_tables.guard import leftovers
 from dm_tables.units import Bytes
+from tests.soft.mirrored import mirrored
 from tests.soft.world import GROUP, World
 
 CHUNK = 4096
@@ -30,15 +30,9 @@ CHUNK = 4096
 @pytest.fixture
 def world() -> Iterator[World]:
     """A volume whose newest generation its replica has; its live layer holds a chunk."""
-    made = World({"a": random.Random(1).randbytes(64 * CHUNK)}, ["a"], ["far", "near"])
-    try:
-        made.add_mirror("m", "far")
-        made.freeze()
-        assert made.copy("m") is None
+    with mirrored(replicas=("far", "near")) as made:
         written(made, 1)
         yield made
-    finally:
-        made.close()
 
 
 def written(world: World, chunk: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from control.authority.claims import replica_groups
 from control.replica.together import sets_called
 from control.wire.errors import ReplicaNotFound
 from dm_tables.errors import Exists, Precondition
+from tests.soft.mirrored import two_sites
 from tests.soft.sites import Sites
 from tests.soft.world import GROUP
 
@@ -21,13 +21,8 @@ NAMES = ("a", "b", "c")
 @pytest.fixture
 def sites() -> Iterator[Sites]:
     """A group of three volumes, in one generation at both sites."""
-    made = Sites({name: random.Random(1).randbytes(16 * 4096) for name in NAMES})
-    try:
-        made.freeze()
-        assert made.copy() is None
+    with two_sites(NAMES) as made:
         yield made
-    finally:
-        made.close()
 
 
 def leave(sites: Sites, *names: str) -> None:

@@ -20,7 +20,7 @@ from control.replica.receive import Pace
 from control.replica.retention import DAY, HOUR, Retention, Rule
 from control.replica.squashing import squash_layers
 from control.store.squash import Overlay
-from control.wire.errors import GenerationNotFound, ReplicaNotFound
+from control.wire.errors import GenerationNotFound, KeepsPoints, ReplicaNotFound
 from dm_tables.units import GIB, MIB, Bytes
 from proto.frazil.v1 import replica_pb2
 from tests.replica_tools import Replica, messages, noise, patched, say, whole
@@ -303,10 +303,33 @@ def test_a_whole_copy_meanwhile_wins(make: Make, monkeypatch: pytest.MonkeyPatch
     step = squash_step(kept)
     kept.images[9] = noise(SIZE)
     said = messages(9, whole(kept.images[9], CHUNK))
-    meanwhile(monkeypatch, lambda: say(kept.replica, said))
+
+    def replaced() -> None:
+        kept.replica.store.retention = Retention()
+        say(kept.replica, said)
+
+    meanwhile(monkeypatch, replaced)
     assert not squash_layers(kept.replica.store, step, RateLimiter())
     assert kept.shown() == [9]
     assert len(kept.replica.pool.list()) == 1
+
+
+def test_a_whole_copy_takes_no_recovery_point_away(make: Make) -> None:
+    kept = make(Retention(last=2))
+    for number in (1, 2, 3):
+        kept.add(number, number)
+    kept.settle()
+    points = kept.shown()
+    assert points == [2, 3]
+    kept.images[9] = noise(SIZE)
+    said = messages(9, whole(kept.images[9], CHUNK))
+    with pytest.raises(KeepsPoints, match="data keeps 1 earlier generations here"):
+        say(kept.replica, said)
+    assert kept.shown() == points
+    assert kept.replica.store.standing("data").incoming is None
+    kept.replica.store.retention = Retention()
+    say(kept.replica, said)
+    assert kept.shown() == [9]
 
 
 def test_a_stopped_squash_leaves_nothing(make: Make) -> None:

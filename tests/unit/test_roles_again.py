@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
+import dataclasses
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from control.pool.files import FilesPool
 from control.volume import Volume
 from dm_tables.errors import Exists, FrazilError, Precondition, Unavailable
 from dm_tables.units import Bytes
+from tests.soft.mirrored import two_sites
 from tests.soft.sites import Site, Sites
 from tests.soft.world import GROUP
 
@@ -25,13 +27,8 @@ CHUNK = 4096
 @pytest.fixture
 def sites() -> Iterator[Sites]:
     """A group of two volumes, in one generation at both sites."""
-    made = Sites({name: random.Random(1).randbytes(16 * CHUNK) for name in ("a", "b")})
-    try:
-        made.freeze()
-        assert made.copy() is None
+    with two_sites() as made:
         yield made
-    finally:
-        made.close()
 
 
 def promote(site: Site, name: str = GROUP) -> None:
@@ -190,3 +187,41 @@ def test_one_change_of_roles_at_a_time(sites: Sites, monkeypatch: pytest.MonkeyP
         enough.set()
         thread.join()
     promote(sites.other)
+
+
+def settings(site: Site) -> tuple[Any, ...]:
+    """What a person set of the group, and of the mirror that leads to the other site."""
+    journal = site.soft.journal
+    group, (mirror,) = journal.group(GROUP), journal.mirrors()
+    assert group is not None
+    of_group = (group.policy, group.before, group.before_ms, group.fencing, group.consistency)
+    return (*of_group, mirror.interval_ms, mirror.rate_bytes, mirror.window, mirror.on_demand)
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_who_leads_again_goes_on_as_it_was_set(
+    sites: Sites, tmp_path: Path, *, planned: bool
+) -> None:
+    quiet = tmp_path / "quiet.sh"
+    quiet.write_text("#!/bin/sh\n")
+    quiet.chmod(0o755)
+    first, roster = sites.leader, sites.host.roster
+    record = roster.conductor(GROUP).group.record
+    changed = dataclasses.replace(record, before=(str(quiet),), before_ms=7000, fencing="peer")
+    roster.change_group(changed, (), ())
+    roster.change_mirror("there", rate_bytes=12345, interval_ms=60_000, window="Sat-Sun")
+    chosen = settings(first)
+
+    if planned:
+        assert sites.switch()
+    else:
+        sites.fail_over()
+        sites.come_back(power=False)
+    assert sites.leader is not first
+    assert settings(sites.leader) != chosen, "what another host was set to is not known there"
+    sites.freeze()
+    assert sites.copy() is None
+    quiet.unlink()
+    assert sites.switch(), "a program that is gone keeps nobody from leading"
+    assert sites.leader is first
+    assert settings(first) == chosen

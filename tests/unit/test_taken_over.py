@@ -128,7 +128,7 @@ def test_force_against_silence_is_for_once(sites: Sites) -> None:
     assert not boots(site), "it is asked again"
     sites.other.start(power=False)
     promote(sites.other, site)
-    assert isinstance(site.soft.volume(VOLUME)._refusal(), Fenced), "and the answer counts"
+    assert isinstance(fence.refusal(site.soft.volume(VOLUME)), Fenced), "and the answer counts"
 
 
 def test_what_is_told_at_that_moment_is_overridden_too(sites: Sites) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from dm_tables import names
 from dm_tables.device import Device
 from dm_tables.dmsetup import Dmsetup
+from dm_tables.looking import Looks
 from dm_tables.names import DmName, DmUuid
 from dm_tables.table import Table
 from dm_tables.targets import Linear, Snapshot
@@ -50,7 +51,7 @@ class Rig:
     """Makes devices, and removes them newest first."""
 
     def __init__(self) -> None:
-        self.dmsetup = Dmsetup()
+        self.dmsetup = Dmsetup(looks=Looks())
         self._made: list[str] = []
         self._taken = dict.fromkeys((BASES, STORES, LOGS), 0)
 

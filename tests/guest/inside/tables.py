@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from dm_tables import dmsetup as tool
 from dm_tables import targets
 from dm_tables.dmsetup import DmsetupFailed
-from dm_tables.ioctl import Control
+from dm_tables.looking import Looks
 from dm_tables.names import DmName, DmUuid
 from dm_tables.status import parse_snapshot
 from dm_tables.table import Extent, Segment, Table, linear_over
@@ -174,9 +174,16 @@ def statuses() -> dict[str, list[str]]:
 
 
 def ioctl_agrees() -> list[str]:
-    """Where the ioctl and dmsetup tell different things of the same devices: nowhere."""
+    """Where looks by ioctl and dmsetup tell different things of the same devices: nowhere."""
     differences: list[str] = []
-    control = Control()
+
+    def nobody(argv: tuple[str, ...], **_: object) -> NoReturn:
+        raise AssertionError(f"a process was made: {argv}")
+
+    def compare(what: str, told: object, seen: object) -> None:
+        if told != seen:
+            differences.append(f"{what}: {told} {seen}")
+
     with Rig() as rig:
         volume = Volume(rig, "agree")
         volume.push()
@@ -187,21 +194,20 @@ def ioctl_agrees() -> list[str]:
                 Segment(S(16), S(8), targets.Error()),
             )
         )
-        rig.make("many-segments", two)
+        many = rig.make("many-segments", two)
+        rig.make("read-only", two).ensure(two, readonly=True)
         rig.dmsetup.suspend(volume.layers[1].name)
-        for info in rig.dmsetup.list(""):
-            state = control.state(info.name)
-            told = (info.uuid, info.devno, info.suspended, info.live, info.inactive)
-            if told != (state.uuid, state.devno, state.suspended, state.live, state.inactive):
-                differences.append(f"{told} {state}")
+        rig.dmsetup.load(many.name, Table.single(S(8), targets.Zero()))
+        told, looking = tool.Dmsetup(), tool.Dmsetup(cast(Any, nobody), looks=Looks())
+        compare("list", told.list(""), looking.list(""))
+        for info in told.list(""):
+            name = DmName(info.name)
+            compare(name, info, looking.info(name))
+            compare(name, told.status(name), looking.status(name))
             for inactive in (False, True):
-                table = rig.dmsetup.table(DmName(info.name), inactive=inactive)
-                lines = control.table(info.name, inactive=inactive)
-                if (Table.parse("\n".join(lines)) if lines else None) != table:
-                    differences.append(f"{info.name}: {table} {lines}")
-        listed = {info.name for info in rig.dmsetup.list("")}
-        if set(control.names()) != listed or len(listed) < 6:
-            differences.append(f"{listed} {control.names()}")
+                table = told.table(name, inactive=inactive)
+                compare(name, table, looking.table(name, inactive=inactive))
+        if len(told.list("")) < 7 or not any(info.readonly for info in told.list("")):
+            differences.append("not enough was compared")
         rig.dmsetup.resume(volume.layers[1].name)
-    control.close()
     return differences
