@@ -160,7 +160,15 @@ class RoomKeeper(threading.Thread):
         )
 
     def _grown_to_the_last(self, volume: Volume, live: LayerRecord, status: Usage) -> bool:
-        """Grow with no thought for what comes after. :return: False if there is no room at all."""
+        """Grow into the room of what comes after, which a layer below gives back when merged.
+
+        Alone, a layer would take the room of the one that the head can move onto: then it could
+        neither be frozen nor merged, but be folded only.
+
+        :return: False if there is no room at all.
+        """
+        if not any(layer.state is LayerState.FROZEN for layer in volume.layers):
+            return False
         pool = self._context.pool
         to = next_size(
             Fill(sectors_to_bytes(status.allocated), sectors_to_bytes(status.total), 0.0),

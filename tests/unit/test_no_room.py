@@ -20,7 +20,8 @@ from control.stack import StackDevices
 from control.volume import Volume
 from dm_tables.errors import FrazilError
 from dm_tables.guard import leftovers
-from dm_tables.units import Bytes
+from dm_tables.status import Usage
+from dm_tables.units import MIB, Bytes, Sectors
 from tests.soft.mirrored import mirrored
 from tests.soft.world import GROUP, World
 
@@ -142,6 +143,34 @@ def only_the_live_layer(world: World) -> Volume:
     volume: Volume = world.source.volume("a")
     assert len(volume.layers) == 1
     return volume
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_the_room_of_a_next_layer_is_taken_while_one_is_merged_only(
+    world: World, *, below: bool
+) -> None:
+    volume = world.source.volume("a") if below else only_the_live_layer(world)
+    if below:
+        world.freeze()
+        written(world, 2)
+    live, pool = volume.layers[-1], world.source.pool
+    size = pool.open(live.object_name).size()
+    nearly_full = Usage(Sectors(90), Sectors(100), Sectors(16))
+    pool.limit = Bytes(pool.used() + MIB)
+    room = world.source.host.room
+    room._brake.stall(volume)
+    with (
+        mock.patch.object(Volume, "layer_status", lambda *_: nearly_full),
+        mock.patch("control.room.next_size", lambda *_, **__: Bytes(size + MIB)),
+    ):
+        room._make_room(volume, live, nearly_full)
+    pool.limit = None
+    if below:
+        assert pool.open(live.object_name).size() == size + MIB
+    else:
+        assert volume.layers[-1].sequence == live.sequence + 1, "the head moved on"
+        assert live.object_name not in pool.list(), "what it stood on was merged"
+    goes_on(world)
 
 
 def test_nothing_is_folded_while_the_volume_changes_sides(world: World) -> None:
