@@ -16,6 +16,7 @@ from .certificates import Certificates
 
 PORT: Final = 7420
 LOG: Final = "/var/lib/frazil/frazild.log"
+SOCKET: Final = "/run/frazil/control.sock"
 READY_LIMIT_S: Final = 240.0
 
 
@@ -100,9 +101,10 @@ class FrazilHost:
 
         :raises FrazilFailed: it ended, or did not answer in time.
         """
-        self.guest.warm("control.cli.app", "control.daemon", "grpc._channel")
         self._daemon = self.guest.spawn(program or ["frazild"], log=LOG, env=self.settings.env)
         deadline = time.monotonic() + READY_LIMIT_S
+        wait = (SOCKET, self._daemon.pid, READY_LIMIT_S)
+        self.guest.call("lab_inside.ready:listens", *wait, timeout=READY_LIMIT_S + 60)
         while self.frazil("host", "--json", check=False).code != 0:
             if self._daemon.poll() is not None:
                 raise FrazilFailed(f"{self.name}: frazild ended\n{self.log_tail()}")

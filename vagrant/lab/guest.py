@@ -22,6 +22,7 @@ from .errors import CallFailed, CommandFailed, CommandTimeout, GuestGone, LabErr
 from .inside import wire
 from .qemu import CODE_DISK, DATA_DISKS, Disk, Machine, Process
 from .qmp import Qmp, connect
+from .stock import stocked
 from .template import Template
 
 START_LIMIT_S = 240.0
@@ -160,13 +161,14 @@ class Guest:
         return self._qmp
 
     def _launch(self, clone: bool, limit: float) -> None:
-        template = self._template
+        code = code_disk(self.folder.parent)
+        template = stocked(self._template, code) if clone else self._template
         machine = Machine(
             template.image,
             template.initramfs,
             template.accel,
             self.folder,
-            (*self.disks, Disk(CODE_DISK, code_disk(self.folder.parent), readonly=True)),
+            (*self.disks, Disk(CODE_DISK, code, readonly=True)),
             network=self._switch,
             cpus=self.cpus,
             ram=template.ram if clone else None,

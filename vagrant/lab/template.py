@@ -104,11 +104,11 @@ def _build_template(work: Path, root: Path, boot: Path, accel: str) -> None:
     with step(f"booting and saving the template ({accel})", 40 if accel == "tcg" else 10):
         process = Process(machine.argv(), work)
         try:
-            missing = _save(process, work)
+            qmp, channel = reach(process, work)
+            missing = _warmed_up(channel)
+            save(qmp, channel, work)
         except (LabError, OSError) as error:
-            console = work / "console"
-            tail = console.read_text(errors="replace")[-2000:] if console.is_file() else ""
-            raise LabError(f"the template does not boot: {error}\n--- console\n{tail}") from error
+            raise LabError(f"the template does not boot: {error}{console(work)}") from error
         finally:
             process.kill()
     if missing:
@@ -117,7 +117,18 @@ def _build_template(work: Path, root: Path, boot: Path, accel: str) -> None:
         (work / name).unlink(missing_ok=True)
 
 
-def _save(process: Process, work: Path) -> list[str]:
+def console(work: Path) -> str:
+    """What a machine's kernel said last, for an error's text."""
+    path = work / "console"
+    tail = path.read_text(errors="replace")[-2000:] if path.is_file() else ""
+    return f"\n--- console\n{tail}"
+
+
+def reach(process: Process, work: Path) -> tuple[Qmp, Channel]:
+    """The monitor and the agent of a machine that is to be saved.
+
+    :raises LabError: it does not answer.
+    """
     qmp = Qmp(connect(work / "qmp", process.check, 20.0))
     link = connect(work / "command", process.check, 20.0)
 
@@ -128,17 +139,25 @@ def _save(process: Process, work: Path) -> list[str]:
             return str(error)
         return "the channel was closed"
 
-    channel = Channel(link, "template", lost)
+    return qmp, Channel(link, "template", lost)
+
+
+def _warmed_up(channel: Channel) -> list[str]:
     missing: list[str] = channel.ask("ping", timeout=BOOT_LIMIT_S)["missing"]
     # Page in what clones run first; what is cached here is cached in every clone.
     warm = "dmsetup version; dmsetup targets; dmsetup ls; losetup -a; lvm version; ip -br address"
     request = channel.request("run", argv=["sh", "-c", warm], timeout=120)
     request.answer(180)
     channel.request("run", call="lab_inside.warm:touch", timeout=120).answer(180)
+    return missing
+
+
+def save(qmp: Qmp, channel: Channel, work: Path) -> None:
+    """Write the machine's devices beside its memory, which is a file by itself."""
     channel.ask("ping")
     qmp.execute("stop")
     qmp.capability("x-ignore-shared")
     qmp.execute("migrate", uri=f"exec:cat > {shlex.quote(str(work / 'state'))}")
     qmp.wait_migrated(120)
     channel.close()
-    return missing
+    qmp.close()

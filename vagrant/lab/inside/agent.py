@@ -112,6 +112,11 @@ class Agent:
         identity.set_hosts(request["hosts"])
         port.done(number, {})
 
+    def op_code(self, port: Port, number: int, request: dict[str, Any]) -> None:
+        """Mount the code, for what is imported of it before a clone becomes a machine."""
+        identity.mount_code()
+        port.done(number, {})
+
     def op_warm(self, port: Port, number: int, request: dict[str, Any]) -> None:
         """Import modules of the code under test, for forked children to start with."""
         if jobs.CODE not in sys.path:

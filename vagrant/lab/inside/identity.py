@@ -48,10 +48,13 @@ def assume(wanted: dict[str, Any]) -> None:
         mount(STATE_DISK, "/persist", "ext4")
         for folder in KEPT_FOLDERS:
             mount("/persist" + folder, folder, flags=MS_BIND)
-        _mount_code()
+    mount_code()
 
 
-def _mount_code() -> None:
+def mount_code() -> None:
+    """Mount the code where Python finds it, unless it is; raises OSError."""
+    if os.path.ismount(CODE):
+        return
     # The disk is shared by all guests; what is changed in it stays in memory.
     for folder in ("disk", "upper", "work"):
         Path("/run/code", folder).mkdir(parents=True, exist_ok=True)
