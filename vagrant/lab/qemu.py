@@ -21,6 +21,8 @@ KERNEL_ARGUMENTS = (
     "cryptomgr.notests=1 random.trust_cpu=on panic=-1 net.ifnames=0"
 )
 TCG = "tcg,thread=multi,tb-size=256"
+# What is slow when emulated, and chosen by libraries and the kernel where it is there.
+TCG_CPU = "max,la57=off,avx=off,avx2=off,xsave=off,erms=off,smap=off,smep=off"
 DATA_DISKS = ("d0", "d1", "d2", "d3")
 STATE_DISK = "state"
 CODE_DISK = "code"
@@ -80,7 +82,7 @@ class Machine:
         if self.accel == "kvm":
             program += ["-accel", "kvm", "-cpu", "host"]
         else:
-            program += ["-accel", TCG, "-cpu", "max,la57=off"]
+            program += ["-accel", TCG, "-cpu", TCG_CPU]
         program += ["-M", "pc,memory-backend=m0", "-object", self._memory()]
         modules = WARM_MODULES.replace(" ", ",")
         append = f"{KERNEL_ARGUMENTS} frazil.modules={modules} {self.extra_kernel}".strip()
