@@ -112,13 +112,10 @@ class RoomKeeper(threading.Thread):
             # No room helps it: writers see what became of the disk.
             self._brake.release(volume)
         elif isinstance(status, Usage):
-            plan = self._plan(volume, live, status)
             if volume.stalled:
                 self._make_room(volume, live, status)
-            elif plan.action is Action.GROW:
-                self._grow(volume, live, plan.to)
-            elif plan.action is Action.SACRIFICE:
-                self._sacrifice(volume)
+            else:
+                self._keep_room(volume, live, status)
 
     def _end_fold(self, volume: Volume) -> None:
         """The live layer was folded, and what came then failed: the head goes on, untracked."""
@@ -129,9 +126,25 @@ class RoomKeeper(threading.Thread):
                 volume.watch_live()
             self._brake.release(volume)
 
+    def _keep_room(self, volume: Volume, live: LayerRecord, status: Usage) -> None:
+        plan = self._plan(volume, live, status)
+        if plan.action is Action.GROW:
+            self._grow(volume, live, plan.to)
+        elif plan.action is Action.SACRIFICE:
+            self._sacrifice(volume)
+
     def _make_room(self, volume: Volume, live: LayerRecord, status: Usage) -> None:
-        """Writers wait: unless there is room, grow into the last of the pool, or sacrifice."""
-        if status.fraction < RELEASE_AT or self._grown_to_the_last(volume, live, status):
+        """Writers wait: unless there is room, grow, if need be into the pool's last, or sacrifice.
+
+        Growing by plan comes first: writers that were only faster than it wait for no copy to stop.
+        """
+        plan = self._plan(volume, live, status)
+        grows = plan.action is Action.GROW and _lets_go(status, plan.to)
+        if (
+            status.fraction < RELEASE_AT
+            or (grows and self._grown(volume, live, plan.to))
+            or self._grown_to_the_last(volume, live, status)
+        ):
             self._brake.release(volume)
         else:
             self._sacrifice(volume)
@@ -178,8 +191,10 @@ class RoomKeeper(threading.Thread):
             self._context.config.pool,
             granularity=pool.granularity,
         )
-        if to is None or status.fraction * status.total >= RELEASE_AT * bytes_to_sectors(to):
-            return False
+        return to is not None and _lets_go(status, to) and self._grown(volume, live, to)
+
+    def _grown(self, volume: Volume, live: LayerRecord, to: Bytes) -> bool:
+        """Grow. :return: False if the room is not there after all."""
         try:
             self._grow(volume, live, to)
         except PoolFull:
@@ -254,11 +269,13 @@ class RoomKeeper(threading.Thread):
             return False
         plan = self._plan(volume, live, status)
         if plan.action is Action.GROW:
-            try:
-                self._grow(volume, live, plan.to)
-            except PoolFull:
-                return False
+            return self._grown(volume, live, plan.to)
         return plan.action is not Action.SACRIFICE
+
+
+def _lets_go(status: Usage, size: Bytes) -> bool:
+    """Whether a layer of that size would be empty enough for its writers to go on."""
+    return status.allocated < RELEASE_AT * bytes_to_sectors(size)
 
 
 def _live(volume: Volume) -> LayerRecord | None:

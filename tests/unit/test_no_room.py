@@ -15,7 +15,9 @@ import pytest
 from control.folding import fold
 from control.frozen import FrozenVolume
 from control.limiter import RateLimiter
+from control.pool.sizing import Action, RoomPlan
 from control.records import LayerState
+from control.room import RoomKeeper
 from control.stack import StackDevices
 from control.volume import Volume
 from dm_tables.errors import FrazilError
@@ -170,6 +172,26 @@ def test_the_room_of_a_next_layer_is_taken_while_one_is_merged_only(
     else:
         assert volume.layers[-1].sequence == live.sequence + 1, "the head moved on"
         assert live.object_name not in pool.list(), "what it stood on was merged"
+    goes_on(world)
+
+
+def test_who_only_was_faster_than_the_room_grew_waits_for_no_copy(world: World) -> None:
+    """A lone layer, and room enough: it grows by plan, and no copy is stopped for that."""
+    volume, room = only_the_live_layer(world), world.source.host.room
+    live, pool = volume.layers[-1], world.source.pool
+    size = pool.open(live.object_name).size()
+    nearly_full = Usage(Sectors(90), Sectors(100), Sectors(16))
+    plan = RoomPlan(Action.GROW, Bytes(size + MIB), None)
+    room._brake.stall(volume)
+    with (
+        mock.patch.object(Volume, "layer_status", lambda *_: nearly_full),
+        mock.patch("control.room.plan_room", lambda *_, **__: plan),
+        mock.patch.object(RoomKeeper, "_copies_stopped", side_effect=AssertionError),
+    ):
+        room._look(volume)
+    assert pool.open(live.object_name).size() == size + MIB
+    events = world.source.host.context.events.since(0)
+    assert "sacrificed" not in {event.kind for event in events}
     goes_on(world)
 
 
