@@ -76,6 +76,15 @@ def safe_size(size: Bytes, chunk: Bytes, *, granularity: Bytes = Bytes(MIB)) -> 
     return Bytes(safe)
 
 
+def least_size(
+    volume: Bytes, chunk: Bytes, policy: PoolSection, *, granularity: Bytes = Bytes(MIB)
+) -> Bytes:
+    """What a new auxiliary volume can do with: full room, 64 MiB, or less as configured."""
+    start = SMALLEST_START if policy.initial is None else min(SMALLEST_START, policy.initial)
+    full = full_room(volume, chunk, granularity=granularity)
+    return min(full, safe_size(start, chunk, granularity=granularity))
+
+
 def initial_size(
     volume: Bytes,
     chunk: Bytes,
@@ -87,20 +96,21 @@ def initial_size(
 ) -> Bytes:
     """The size of a new auxiliary volume for a volume of ``volume`` bytes.
 
-    Full room when that is at most a quarter of what is free, else that quarter, and never under
-    64 MiB; or what the configuration says. It may take the pool's reserve, which is for this.
-    Where more is expected it is made that large, up to half of what is free.
+    What the configuration says; without that, or where it is more than is free, full room when
+    that is at most a quarter of what is free, else that quarter, and never under 64 MiB. It may
+    take the pool's reserve, which is for this. Where more is expected it is made that large, up to
+    half of what is free.
 
     :param expected: what it is going to hold, by a forecast.
     :raises PoolFull: there is not even that.
     """
     full = full_room(volume, chunk, granularity=granularity)
+    least = least_size(volume, chunk, policy, granularity=granularity)
+    quarter = min(full, safe_size(Bytes(free // 4), chunk, granularity=granularity))
+    size = max(least, quarter) if quarter <= free else least
     if policy.initial is not None:
-        size = min(full, safe_size(policy.initial, chunk, granularity=granularity))
-    else:
-        least = min(full, safe_size(SMALLEST_START, chunk, granularity=granularity))
-        quarter = min(full, safe_size(Bytes(free // 4), chunk, granularity=granularity))
-        size = max(least, quarter) if quarter <= free else least
+        wanted = min(full, safe_size(policy.initial, chunk, granularity=granularity))
+        size = wanted if wanted <= free else min(wanted, size)
     ahead = safe_size(Bytes(min(expected, free // 2)), chunk, granularity=granularity)
     size = max(size, min(full, ahead))
     if size > free:

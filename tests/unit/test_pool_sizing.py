@@ -98,6 +98,14 @@ def test_what_the_configuration_says_counts() -> None:
         initial_size(VOLUME, CHUNK, Bytes(4 * MIB), policy)
 
 
+@pytest.mark.parametrize(("free", "size"), [(2000, 1000), (900, 225), (100, 64)])
+def test_what_is_configured_is_more_than_is_free_and_it_starts_with_less(
+    free: int, size: int
+) -> None:
+    policy = PoolSection(initial=Bytes(1000 * MIB), reserve=Bytes(0))
+    assert initial_size(VOLUME, CHUNK, Bytes(free * MIB), policy) == size * MIB
+
+
 def test_when_full() -> None:
     assert when_full(Fill(Bytes(MIB), Bytes(3 * MIB), MIB)) == 2.0
     assert when_full(Fill(Bytes(MIB), Bytes(3 * MIB), 0)) is None
