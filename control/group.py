@@ -152,8 +152,12 @@ class Group:
             number, generation_uuid = self.next_number, str(uuid.uuid4())
             prepared: list[tuple[Volume, LayerRecord]] = []
             try:
+                left = [volume.least_room() for volume in self.volumes]
                 for volume in self.volumes:
-                    prepared.append((volume, self._prepare(volume, number, generation_uuid)))
+                    # What one might take beyond its need is room that another one lacks.
+                    left.pop(0)
+                    made = self._prepare(volume, number, generation_uuid, sum(left))
+                    prepared.append((volume, made))
                 result = self._swap(prepared)
             except FrazilError:
                 if not _settled(prepared):
@@ -166,11 +170,13 @@ class Group:
                 volume.watch_live()
             return Instant.of(self.context.journal.instant(generation_uuid))
 
-    def _prepare(self, volume: Volume, number: int, generation_uuid: str) -> LayerRecord:
+    def _prepare(
+        self, volume: Volume, number: int, generation_uuid: str, leave: int
+    ) -> LayerRecord:
         # Asked before as well: by the time there was no room the merge may have ended.
         merging = volume.next_merge() is not None
         try:
-            return volume.prepare(number, generation_uuid, len(self.volumes))
+            return volume.prepare(number, generation_uuid, len(self.volumes), leave=leave)
         except PoolFull as error:
             if not merging and volume.next_merge() is None:
                 raise

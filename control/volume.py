@@ -20,7 +20,7 @@ from control.mounts import mountpoints_of
 from control.needed import needed_blocks
 from control.pattern import Pattern
 from control.pool.presence import check_present
-from control.pool.sizing import initial_size
+from control.pool.sizing import initial_size, least_size
 from control.records import GenerationRecord, LayerRecord, LayerState, VolumeState
 from control.spans import Span, first_of, size_of
 from control.stack import StackLayer
@@ -142,11 +142,14 @@ class Volume(Stacked):
 
     # Freezing.
 
-    def prepare(self, number: int, generation_uuid: str, members: int = 1) -> LayerRecord:
+    def prepare(
+        self, number: int, generation_uuid: str, members: int = 1, *, leave: int = 0
+    ) -> LayerRecord:
         """Journal the next layer and generation, then allocate the auxiliary volume (206, 220).
 
         :param number: the generation's, and the layer's sequence; see :attr:`next_number`.
         :param members: how many volumes are frozen in this instant.
+        :param leave: bytes that others of them need yet.
         :raises PoolFull: there is no room for it; nothing is left of it.
         """
         journal = self.context.journal
@@ -174,7 +177,7 @@ class Volume(Stacked):
             journal.save_layer(prepared)
             journal.save_generation(planned)
         try:
-            self.allocate(prepared)
+            self.allocate(prepared, leave)
         except FrazilError:
             self._forget_prepared(prepared)
             raise
@@ -200,14 +203,20 @@ class Volume(Stacked):
         traced = [cycle.pattern for cycle in cycles if cycle.traced and cycle.pattern.writes]
         return traced[-CYCLES:]
 
-    def allocate(self, layer: LayerRecord) -> None:
+    def allocate(self, layer: LayerRecord, leave: int = 0) -> None:
         """Make a layer's auxiliary volume, blank, in the place of what a crash may have left."""
         pool = self.context.pool
         check_present(self.context.journal, pool)
-        size = room_of_layer(self.context, self.uuid, self.record.size, layer.chunk, pool.free())
+        free = Bytes(pool.free() - leave)
+        size = room_of_layer(self.context, self.uuid, self.record.size, layer.chunk, free)
         self._delete_object(layer)
         created = pool.create(layer.object_name, size)
         blank(created.path, layer.chunk)
+
+    def least_room(self) -> Bytes:
+        """What the next layer's auxiliary volume can do with."""
+        policy, granularity = self.context.config.pool, self.context.pool.granularity
+        return least_size(self.size, self.next_chunk().chunk, policy, granularity=granularity)
 
     def push(self, prepared: LayerRecord) -> Device:
         """Make the device of a prepared layer."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
 from control.pool.errors import PoolFull
 from control.timing import LAYERS_AT_MOST
 from dm_tables.errors import Unavailable
-from dm_tables.units import Bytes
+from dm_tables.units import MIB, Bytes
 from tests.soft.sites import Sites
 from tests.soft.world import GROUP, World
 
@@ -68,3 +69,21 @@ def test_a_high_stack_holds_back_freezes_and_no_copy() -> None:
         assert worker.committed_number == group.newest_number(), "it is what lets layers go"
     finally:
         sites.close()
+
+
+def test_no_member_of_a_group_takes_what_another_one_needs() -> None:
+    """The forecast has each of them start with half of what is free: too much for the last."""
+    names = "abc"
+    made = World({name: bytes(8 * MIB) for name in names}, list(names), [])
+    pool = made.source.pool
+    try:
+        with (
+            mock.patch("control.pool.sizing.SMALLEST_START", MIB),
+            mock.patch("control.volume.expected_room", lambda *_: Bytes(100 * MIB)),
+        ):
+            pool.limit = Bytes(3 * MIB)
+            made.freeze()
+        assert [len(made.source.volume(name).images()) for name in names] == [1, 1, 1]
+        made.check()
+    finally:
+        made.close()
