@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+import msgspec
+
 from control.brake import Brake
 from control.context import Context
 from control.folding import fold, move_on
@@ -154,15 +156,27 @@ class RoomKeeper(threading.Thread):
         rates = self._context.rates
         growth = rates.look(volume.name, live.sequence, used, time.monotonic())
         fill = Fill(used, sectors_to_bytes(status.total), growth.now, growth.expected)
-        pool = self._context.pool
-        return plan_room(
-            fill,
-            volume.record.size,
-            live.chunk,
-            pool.free(),
-            self._context.config.pool,
-            granularity=pool.granularity,
+        pool, policy = self._context.pool, self._context.config.pool
+        plan = partial(
+            plan_room, fill, volume.size, live.chunk, pool.free(), granularity=pool.granularity
         )
+        found = plan(policy)
+        if found.action is Action.GROW:
+            # There are as many next ones as the group has members, and all come at one instant.
+            reserve = max(policy.reserve, self._next_ones(policy.reserve))
+            found = plan(msgspec.structs.replace(policy, reserve=reserve))
+        return found
+
+    def _next_ones(self, reserve: Bytes) -> Bytes:
+        """What the next layers of the largest mirrored group start with.
+
+        :param reserve: what is kept for one at most.
+        """
+        journal = self._context.journal
+        groups = {mirror.group_name for mirror in journal.mirrors()}
+        least = {one.name: min(reserve, one.least_room()) for one in self._volumes()}
+        totals = [sum(least.get(name, 0) for name in journal.members(group)) for group in groups]
+        return Bytes(max(totals, default=0))
 
     def _grow(self, volume: Volume, live: LayerRecord, to: Bytes) -> None:
         # No lock: a freeze may be under way, and growing what it freezes does no harm.

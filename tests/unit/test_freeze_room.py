@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from unittest import mock
 
+import msgspec
 import pytest
 
 from control.pool.errors import PoolFull
+from control.rates import Growth, Rates
 from control.timing import LAYERS_AT_MOST
 from dm_tables.errors import Unavailable
-from dm_tables.units import MIB, Bytes
+from dm_tables.status import Usage
+from dm_tables.units import MIB, Bytes, Sectors, bytes_to_sectors
 from tests.soft.sites import Sites
 from tests.soft.world import GROUP, World
 
@@ -87,3 +90,33 @@ def test_no_member_of_a_group_takes_what_another_one_needs() -> None:
         made.check()
     finally:
         made.close()
+
+
+def test_growing_leaves_room_for_the_next_layers_of_a_whole_group() -> None:
+    made = World({name: bytes(8 * MIB) for name in "abc"}, list("abc"), ["near"])
+    host, pool = made.source, msgspec.structs.replace(made.source.config.pool, reserve=Bytes(MIB))
+    try:
+        host.config = msgspec.structs.replace(host.config, pool=pool)
+        made.restart()
+        made.add_mirror("on", "near")
+        with mock.patch("control.pool.sizing.SMALLEST_START", MIB):
+            host.pool.limit = Bytes(9 * MIB)
+            made.freeze()
+            for _ in range(9):
+                for name in "abc":
+                    half_full(made, name)
+            made.freeze()
+        assert [len(host.volume(name).layers) for name in "abc"] == [2, 2, 2]
+        made.check()
+    finally:
+        made.close()
+
+
+def half_full(world: World, name: str) -> None:
+    """What a look at the live layer of a volume comes to that has 60 in 100 of its room used."""
+    volume = world.source.volume(name)
+    live = volume.layers[-1]
+    total = bytes_to_sectors(volume.size_of_layer(live))
+    status = Usage(Sectors(total * 6 // 10), total, Sectors(16))
+    with mock.patch.object(Rates, "look", lambda *_: Growth()):
+        world.source.host.room._keep_room(volume, live, status)
