@@ -18,7 +18,7 @@ from control.volume import Volume
 from control.wire.errors import SplitBrain
 from dm_tables.errors import FrazilError, Precondition, Unavailable
 from dm_tables.status import Usage
-from dm_tables.units import bytes_to_sectors
+from dm_tables.units import Bytes, bytes_to_sectors
 from dm_tables.window import FreezePlan, FreezeResult, HeadPlan
 
 
@@ -158,6 +158,8 @@ class Group:
                     left.pop(0)
                     made = self._prepare(volume, number, generation_uuid, sum(left))
                     prepared.append((volume, made))
+                for volume in self.volumes:
+                    volume.wanted_room = Bytes(0)
                 result = self._swap(prepared)
             except FrazilError:
                 if not _settled(prepared):
@@ -179,6 +181,7 @@ class Group:
             return volume.prepare(number, generation_uuid, len(self.volumes), leave=leave)
         except PoolFull as error:
             if not merging and volume.next_merge() is None:
+                volume.wanted_room = Bytes(sum(one.least_room() for one in self.volumes))
                 raise
             raise Unavailable(f"{error}, until layers are merged", "it is tried again") from error
 

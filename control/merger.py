@@ -89,11 +89,14 @@ class Merger(threading.Thread):
     def _merge_outgrown(self, volume: Volume) -> bool:
         """Merge a layer that is only kept for replicas that do not come along, past the limits.
 
+        Where a freeze lacks room there is no limit: other mirrors would stand still for them.
         What they lack of it is remembered; one that copies at this moment is left its layers.
         """
-        limits = self._limits()
+        limits, short = self._limits(), is_short(self._context, self._volumes())
         late = [
-            worker for worker in self._workers_of(volume.name) if outgrew(worker, volume, limits)
+            worker
+            for worker in self._workers_of(volume.name)
+            if outgrew(worker, volume, limits) or (short and keeps_lowest(worker, volume))
         ]
         layer = volume.next_merge(spare={worker.mirror for worker in late}) if late else None
         if layer is None:
@@ -133,3 +136,16 @@ def outgrew(worker: MirrorWorker, volume: Volume, limits: Limits) -> bool:
     layers = [(layer, volume.size_of_layer(layer)) for layer in there]
     standing = journal.standing(worker.mirror, volume.name)
     return outgrown(limits, standing, layers, frozen_at, time.time())
+
+
+def keeps_lowest(worker: MirrorWorker, volume: Volume) -> bool:
+    """Whether a volume's lowest layer is kept for a mirror."""
+    lowest = min((layer.sequence for layer in volume.layers), default=0)
+    standing = worker.context.journal.standing(worker.mirror, volume.name)
+    return standing.committed_layer < lowest
+
+
+def is_short(context: Context, volumes: Sequence[Volume]) -> bool:
+    """Whether a freeze of one of the volumes found no room, and there is not enough of it yet."""
+    wanted = max((volume.wanted_room for volume in volumes), default=0)
+    return bool(wanted) and context.pool.free() < wanted

@@ -34,6 +34,7 @@ class Stacked:
     ``tables`` is held while device tables change, so that a merge's swap never falls into a
     freeze. Copying needs no lock: what is copied is frozen. ``watched`` names the live layer's
     device where its auxiliary volume could overflow; ``stalled``: the head's writers wait.
+    ``wanted_room``: what a freeze did not find, with nothing to merge that would give it.
 
     ``window`` is held by whoever suspends or resumes the head with others about: a freeze, from
     its last look at the head until what became of it is known, and the brake. ``stalled`` changes
@@ -53,6 +54,7 @@ class Stacked:
         self.window = threading.Lock()
         self.stalled = False
         self.watched = ""
+        self.wanted_room = Bytes(0)
         self.merged_chunks = (0, 0)
         self.merging = threading.Lock()
         self._holding = threading.Lock()

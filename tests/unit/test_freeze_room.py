@@ -14,6 +14,7 @@ from control.timing import LAYERS_AT_MOST
 from dm_tables.errors import Unavailable
 from dm_tables.status import Usage
 from dm_tables.units import MIB, Bytes, Sectors, bytes_to_sectors
+from tests.soft.replica import SoftReplica
 from tests.soft.sites import Sites
 from tests.soft.world import GROUP, World
 
@@ -55,6 +56,34 @@ def test_nothing_gives_room_while_the_replica_lacks_it(world: World) -> None:
     with pytest.raises(PoolFull):
         freeze(world)
     assert world.source.volume("a").layers == layers
+
+
+def test_a_mirror_that_is_away_keeps_no_layers_for_whose_room_another_one_stands_still(
+    world: World,
+) -> None:
+    assert world.copy("on") is None
+    while world.merge("a"):
+        pass
+    world.replicas["far"] = SoftReplica(world.directory / "far")
+    world.add_mirror("away", "far")
+    assert world.copy("away") is None
+    world.direct("away", "pause")
+    for chunk in (3, 4):
+        world.write("a", chunk * CHUNK, b"3" * CHUNK)
+        world.freeze()
+        assert world.copy("on") is None
+        assert not world.merge("a"), "it is kept for the mirror that is away"
+    pool, newest = world.source.pool, world.source.volume("a").images()[0]
+    pool.limit = Bytes(pool.used() + MIB - 1)
+    for _ in range(2):
+        world.freeze()
+        world.merge("a")
+    assert world.source.volume("a").images()[0].number > newest.number, "it stands still"
+    pool.limit = None
+    assert world.copy("on") is None
+    world.direct("away", "resume")
+    assert world.copy("away") is None
+    world.check()
 
 
 def test_a_high_stack_holds_back_freezes_and_no_copy() -> None:
