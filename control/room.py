@@ -22,10 +22,12 @@ from control.brake import Brake
 from control.context import Context
 from control.folding import fold, move_on
 from control.limiter import RateLimiter
+from control.merger import is_short
 from control.mirror import MirrorWorker
 from control.pool.errors import PoolFull
 from control.pool.sizing import Action, Fill, RoomPlan, next_size, plan_room
 from control.records import LayerRecord, LayerState
+from control.resting import resting
 from control.units_text import human_size
 from control.volume import Volume
 from dm_tables.errors import FrazilError, Unavailable
@@ -94,6 +96,7 @@ class RoomKeeper(threading.Thread):
                     self._report(volume, error)
                 except Exception:
                     log.exception("keeping room for volume %s", volume.name)
+            self._give_way_seldom()
         self._brake.join()
 
     def _report(self, volume: Volume, error: FrazilError) -> None:
@@ -267,6 +270,44 @@ class RoomKeeper(threading.Thread):
         except PoolFull:
             return False
         return True
+
+    # Without room for a freeze.
+
+    def _give_way_seldom(self) -> None:
+        if self._rounds % SELDOM:
+            return
+        try:
+            self._give_way()
+        except Exception:
+            log.exception("giving a freeze its room")
+
+    def _give_way(self) -> None:
+        """Fold a live layer that rests where nothing else gives a freeze its room.
+
+        Live layers may have all of the pool: grown when others had less, or where less was
+        allowed; then none of them can be frozen, so that none is ever merged.
+        """
+        volumes = self._volumes()
+        if is_short(self._context, volumes):
+            any(self._gave_way(volume) for volume in resting(self._context, volumes))
+
+    def _gave_way(self, volume: Volume) -> bool:
+        """Fold a live layer. :return: False if it is copied from, or being frozen."""
+        with ExitStack() as stack:
+            workers = self._workers_of(volume.name)
+            quiet = all(stack.enter_context(worker.if_quiet()) for worker in workers)
+            if not quiet or not self._brake.stall(volume):
+                return False
+            told = "a freeze lacks room: its live layer is merged, with its writers waiting"
+            self._context.events.add("info", volume.name, "gave-way", told)
+            try:
+                fold(volume, RateLimiter(0, self._stopped))
+            except FrazilError as error:
+                # Whoever waits is let go by the next look.
+                self._report(volume, error)
+            else:
+                self._brake.release(volume)
+            return True
 
     @contextmanager
     def _copies_stopped(self, volume: Volume) -> Iterator[None]:

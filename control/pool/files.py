@@ -187,7 +187,8 @@ class FilesPool:
 
     def size(self) -> Bytes:
         """See :meth:`Pool.size`."""
-        return Bytes(self.used() + self.free())
+        size = self.used() + self._unused()
+        return Bytes(size if self.limit is None else min(size, self.limit))
 
     def used(self) -> Bytes:
         """See :meth:`Pool.used`: what the files really take."""
@@ -199,12 +200,16 @@ class FilesPool:
 
     def free(self) -> Bytes:
         """See :meth:`Pool.free`."""
-        place = next(p for p in (self.directory, *self.directory.parents) if p.is_dir())
-        filesystem = os.statvfs(place)
-        free = filesystem.f_bavail * filesystem.f_frsize
+        free = self._unused()
         if self.limit is not None:
             free = min(free, max(0, self.limit - self.used()))
         return Bytes(free)
+
+    def _unused(self) -> int:
+        """What the filesystem has left."""
+        place = next(p for p in (self.directory, *self.directory.parents) if p.is_dir())
+        filesystem = os.statvfs(place)
+        return filesystem.f_bavail * filesystem.f_frsize
 
     def take(self, name: str, wanted: int) -> None:
         """:raises PoolFull: ``wanted`` bytes more are not to be had for ``name``."""

@@ -189,7 +189,8 @@ class LvmPool:
 
     def size(self) -> Bytes:
         """See :meth:`Pool.size`."""
-        return Bytes(self.used() + self.free())
+        size = self.used() + self._group_number("vg_free")
+        return Bytes(size if self.limit is None else min(size, self.limit))
 
     def used(self) -> Bytes:
         """See :meth:`Pool.used`."""

@@ -105,7 +105,7 @@ class Pool(Protocol):
         """As :meth:`PoolObject.delete`, by name."""
 
     def size(self) -> Bytes:
-        """What the pool's objects may take in all."""
+        """What the pool's objects may take in all; they take more if the limit was lowered."""
 
     def used(self) -> Bytes:
         """What they take now."""

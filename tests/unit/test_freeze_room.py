@@ -14,6 +14,7 @@ from control.timing import LAYERS_AT_MOST
 from dm_tables.errors import Unavailable
 from dm_tables.status import Usage
 from dm_tables.units import MIB, Bytes, Sectors, bytes_to_sectors
+from tests.soft.mirrored import mirrored
 from tests.soft.replica import SoftReplica
 from tests.soft.sites import Sites
 from tests.soft.world import GROUP, World
@@ -84,6 +85,30 @@ def test_a_mirror_that_is_away_keeps_no_layers_for_whose_room_another_one_stands
     world.direct("away", "resume")
     assert world.copy("away") is None
     world.check()
+
+
+@pytest.mark.parametrize("lowered", [0, 2 * MIB])
+@pytest.mark.parametrize("grown", "ab")
+def test_live_layers_that_have_all_of_the_pool_are_not_there_for_ever(
+    grown: str, lowered: int
+) -> None:
+    """Nothing can be frozen, so nothing is merged; and nobody writes, so nothing is given up."""
+    with mirrored("ab") as made:
+        made.write("a", 0, b"1" * CHUNK)
+        while made.merge("a") or made.merge("b"):
+            pass
+        source, volume = made.source, made.source.volume(grown)
+        volume.context.pool.open(volume.layers[-1].object_name).grow(Bytes(8 * MIB))
+        before = made.roster.conductor(GROUP).group.next_number
+        source.pool.limit = Bytes(source.pool.used() - lowered)
+        made.freeze()
+        assert made.roster.conductor(GROUP).group.newest_number() < before, "there is no room"
+        source.host.room._give_way()
+        made.freeze()
+        assert made.roster.conductor(GROUP).group.newest_number() >= before
+        assert not volume.stalled
+        assert made.copy("m") is None
+        made.check()
 
 
 def test_a_high_stack_holds_back_freezes_and_no_copy() -> None:
