@@ -80,6 +80,32 @@ class RateLimiter:
         self._at = now
 
 
+class RateLimiterUnless(RateLimiter):
+    """As another one, but for as long as there is a hurry: then there is no limit."""
+
+    def __init__(self, limiter: RateLimiter, hurry: Callable[[], bool]) -> None:
+        super().__init__(0, limiter.stop)
+        self._limiter = limiter
+        self._hurry = hurry
+
+    def take(self, count: int, check: Callable[[], None] = lambda: None) -> None:
+        """See :meth:`RateLimiter.take`; who waits already is let through, too."""
+
+        def look() -> None:
+            check()
+            if self._hurry():
+                raise _InAHurryError
+
+        try:
+            self._limiter.take(count, look)
+        except _InAHurryError:
+            super().take(count, check)
+
+
+class _InAHurryError(Exception):
+    """The limit does not count now."""
+
+
 def _checked(rate: int) -> int:
     if rate < 0:
         raise Usage(f"a rate of {rate} bytes a second is negative", "use 0 for no limit")

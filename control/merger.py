@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from control.context import Context
 from control.cycle import Limits, outgrown
-from control.limiter import Interrupted, RateLimiter
+from control.limiter import Interrupted, RateLimiter, RateLimiterUnless
 from control.mirror import MirrorWorker
 from control.records import LayerState
 from control.squashing import pair_to_squash, squash
@@ -72,7 +72,7 @@ class Merger(threading.Thread):
             if layer is None:
                 return self._merge_outgrown(volume) or self._squash(volume)
             self._before(volume)
-            merged = volume.merge_lowest(layer, self.limiter)
+            merged = volume.merge_lowest(layer, self._limiter(volume))
         except Interrupted:
             return False
         except FrazilError as error:
@@ -105,7 +105,7 @@ class Merger(threading.Thread):
             if not all(stack.enter_context(worker.if_quiet()) for worker in late):
                 return False
             self._before(volume)
-            if not volume.merge_lowest(layer, self.limiter):
+            if not volume.merge_lowest(layer, self._limiter(volume)):
                 return False
         told = f"layer {layer.sequence} is merged; what {late[0].mirror} lacks is remembered"
         self._context.events.add("info", volume.name, "outgrown", told)
@@ -119,8 +119,12 @@ class Merger(threading.Thread):
         if pair is None:
             return False
         self._before(volume)
-        squash(volume, *pair, self.limiter)
+        squash(volume, *pair, self._limiter(volume))
         return True
+
+    def _limiter(self, volume: Volume) -> RateLimiter:
+        """The configured rate, but while writers wait: who makes room waits for this merge."""
+        return RateLimiterUnless(self.limiter, lambda: volume.stalled)
 
     def _limits(self) -> Limits:
         copy = self._context.config.copy

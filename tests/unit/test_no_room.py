@@ -195,6 +195,26 @@ def test_who_only_was_faster_than_the_room_grew_waits_for_no_copy(world: World) 
     goes_on(world)
 
 
+def test_writers_that_wait_for_room_wait_for_no_limit_of_a_merge(world: World) -> None:
+    for chunk in (2, 4, 6):
+        written(world, chunk)
+    world.freeze()
+    assert world.copy("m") is None
+    volume, host = world.source.volume("a"), world.source.host
+    host.merger.limiter.set_rate(1)
+    merging = threading.Thread(target=world.merge, args=("a",), daemon=True)
+    merging.start()
+    merging.join(0.5)
+    assert merging.is_alive(), "it has hours to go"
+    host.room._brake.stall(volume)
+    merging.join(10)
+    ended = not merging.is_alive()
+    host.merger.limiter.set_rate(0)
+    merging.join()
+    assert ended, "writers wait for a merge that takes its time"
+    goes_on(world)
+
+
 def test_nothing_is_folded_while_the_volume_changes_sides(world: World) -> None:
     volume = only_the_live_layer(world)
     world.source.journal.keep(volume.uuid, [volume.record.bottom])
