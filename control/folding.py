@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 
 from control.context import Context
 from control.limiter import RateLimiter
@@ -16,13 +17,16 @@ from control.volume import Volume
 from dm_tables.errors import FrazilError, Unavailable
 
 
-def fold(volume: Volume, limiter: RateLimiter) -> GenerationRecord | None:
+def fold(
+    volume: Volume, limiter: RateLimiter, between: Callable[[], None] = lambda: None
+) -> GenerationRecord | None:
     """Merge the live layer, and put the head on a new one, which resumes it.
 
     The caller has suspended the head, and resumes it if this fails. Where not even a new layer
     can be had, the head goes on untracked when it is resumed, and its mirrors need a whole copy:
     that is journaled before anything is swapped, so a crash in between says the same.
 
+    :param between: called after every few MiB.
     :return: the generation that the folding froze; None if the head is untracked now.
     :raises Precondition: a layer below is not merged, or the volume changes sides;
     :raises Unavailable: what is below is being copied; nothing was changed.
@@ -36,7 +40,7 @@ def fold(volume: Volume, limiter: RateLimiter) -> GenerationRecord | None:
         if not volume.begin_merge(live, overrule=True):
             raise Unavailable(f"volume {volume.name} is being copied", "it is tried again")
         volume.remember(live)
-        volume.copy_into_spans(live, limiter)
+        volume.copy_into_spans(live, limiter, between)
         tracked = [one for one in journal.standings_of(volume.name) if not one.lacking_all]
         with journal.transaction():
             for standing in tracked:

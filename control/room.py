@@ -62,6 +62,7 @@ class RoomKeeper(threading.Thread):
         self._volumes = volumes
         self._workers_of = workers_of
         self._rounds = 0
+        self._looked = 0.0
         self._wanted = threading.Event()
         self._stopped = threading.Event()
         self._brake = Brake(context.events, volumes, self._wanted.set)
@@ -143,16 +144,19 @@ class RoomKeeper(threading.Thread):
 
         Growing by plan comes first: writers that were only faster than it wait for no copy to stop.
         """
-        plan = self._plan(volume, live, status)
-        grows = plan.action is Action.GROW and _lets_go(status, plan.to)
-        if (
-            status.fraction < RELEASE_AT
-            or (grows and self._grown(volume, live, plan.to))
-            or self._grown_to_the_last(volume, live, status)
-        ):
+        if self._has_grown(volume, live, status):
             self._brake.release(volume)
         else:
             self._sacrifice(volume)
+
+    def _has_grown(self, volume: Volume, live: LayerRecord, status: Usage) -> bool:
+        """Whether writers that wait may go on, by what growing gives."""
+        if status.fraction < RELEASE_AT:
+            return True
+        plan = self._plan(volume, live, status)
+        if plan.action is Action.GROW and _lets_go(status, plan.to):
+            return self._grown(volume, live, plan.to)
+        return self._grown_to_the_last(volume, live, status)
 
     def _plan(self, volume: Volume, live: LayerRecord, status: Usage) -> RoomPlan:
         used = sectors_to_bytes(status.allocated)
@@ -239,7 +243,7 @@ class RoomKeeper(threading.Thread):
                     # It is being frozen, or there is no head: the next look sees what became.
                     return
                 if overflown or not self._moved_on(volume):
-                    fold(volume, limiter)
+                    fold(volume, limiter, partial(self._relieve_others, volume))
                 self._brake.release(volume)
                 self._merge_frozen(volume, limiter)
         self._brake.release(volume)
@@ -262,6 +266,33 @@ class RoomKeeper(threading.Thread):
             status = volume.layer_status(live)
             if isinstance(status, Usage) and self._grown_to_the_last(volume, live, status):
                 self._brake.release(volume)
+        self._relieve_others(volume)
+
+    def _relieve_others(self, volume: Volume) -> None:
+        """While a volume is merged, which may take long, let the layers of others grow."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for other in self._volumes():
+            if other is volume or not (other.watched or other.stalled):
+                continue
+            try:
+                self._let_grow(other)
+            except FrazilError as error:
+                self._report(other, error)
+            except Exception:
+                log.exception("keeping room for volume %s", other.name)
+
+    def _let_grow(self, volume: Volume) -> None:
+        """As a look, but what more than growing helps has to wait."""
+        live = _live(volume)
+        status = volume.layer_status(live) if live is not None else None
+        if live is None or not isinstance(status, Usage):
+            return
+        if volume.stalled and self._has_grown(volume, live, status):
+            self._brake.release(volume)
+        elif (plan := self._plan(volume, live, status)).action is Action.GROW:
+            self._grow(volume, live, plan.to)
 
     def _moved_on(self, volume: Volume) -> bool:
         """Move the head onto a new layer. :return: False if there is no room for one."""
@@ -301,7 +332,7 @@ class RoomKeeper(threading.Thread):
             told = "a freeze lacks room: its live layer is merged, with its writers waiting"
             self._context.events.add("info", volume.name, "gave-way", told)
             try:
-                fold(volume, RateLimiter(0, self._stopped))
+                fold(volume, RateLimiter(0, self._stopped), partial(self._relieve_others, volume))
             except FrazilError as error:
                 # Whoever waits is let go by the next look.
                 self._report(volume, error)

@@ -16,7 +16,7 @@ from control.folding import fold
 from control.frozen import FrozenVolume
 from control.limiter import RateLimiter
 from control.pool.sizing import Action, RoomPlan
-from control.records import LayerState
+from control.records import LayerRecord, LayerState
 from control.room import RoomKeeper
 from control.stack import StackDevices
 from control.volume import Volume
@@ -213,6 +213,44 @@ def test_writers_that_wait_for_room_wait_for_no_limit_of_a_merge(world: World) -
     merging.join()
     assert ended, "writers wait for a merge that takes its time"
     goes_on(world)
+
+
+@pytest.mark.parametrize("how", ["frozen", "moved", "folded"])
+def test_writers_of_one_volume_do_not_wait_until_another_one_is_merged(how: str) -> None:
+    with mirrored("ab") as made:
+        room, other = made.source.host.room, made.source.volume("b")
+        written(made, 1)
+        if how != "folded":
+            made.freeze()
+        while made.merge("b"):
+            pass
+        live = other.layers[-1]
+        grown = other.size_of_layer(live) + MIB
+        plan = RoomPlan(Action.GROW, Bytes(grown), None)
+        real = Volume.layer_status
+        waited: list[bool] = []
+        nearly_full = Usage(Sectors(90), Sectors(100), Sectors(16))
+
+        def status(volume: Volume, layer: LayerRecord) -> Any:
+            return nearly_full if volume is other else real(volume, layer)
+
+        def copied(volume: Volume, *args: Any) -> None:
+            room._looked = 0.0
+            copy(volume, *args)
+            waited.append(other.stalled)
+
+        copy = Volume.copy_into_spans
+        room._brake.stall(other)
+        with (
+            mock.patch.object(Volume, "layer_status", status),
+            mock.patch.object(Volume, "copy_into_spans", copied),
+            mock.patch("control.room.plan_room", lambda *_, **__: plan),
+        ):
+            made.sacrifice("a", how)
+        assert not any(waited), "its writers wait, and there is room"
+        assert waited
+        assert other.size_of_layer(live) == grown
+        made.check()
 
 
 def test_nothing_is_folded_while_the_volume_changes_sides(world: World) -> None:
