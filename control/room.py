@@ -21,7 +21,7 @@ import msgspec
 from control.brake import Brake
 from control.context import Context
 from control.folding import fold, move_on
-from control.limiter import RateLimiter
+from control.limiter import Interrupted, RateLimiter
 from control.merger import is_short
 from control.mirror import MirrorWorker
 from control.pool.errors import PoolFull
@@ -333,11 +333,14 @@ class RoomKeeper(threading.Thread):
             self._context.events.add("info", volume.name, "gave-way", told)
             try:
                 fold(volume, RateLimiter(0, self._stopped), partial(self._relieve_others, volume))
+            except Interrupted:
+                pass
             except FrazilError as error:
-                # Whoever waits is let go by the next look.
                 self._report(volume, error)
-            else:
-                self._brake.release(volume)
+            # Nobody waits for this fold: if it failed, the head goes on as it was.
+            if _live(volume) is None:
+                self._end_fold(volume)
+            self._brake.release(volume)
             return True
 
     @contextmanager

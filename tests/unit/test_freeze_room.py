@@ -8,10 +8,12 @@ from unittest import mock
 import msgspec
 import pytest
 
+from control.limiter import Interrupted
 from control.pool.errors import PoolFull
 from control.rates import Growth, Rates
 from control.timing import LAYERS_AT_MOST
-from dm_tables.errors import Unavailable
+from control.volume import Volume
+from dm_tables.errors import FrazilError, Unavailable
 from dm_tables.status import Usage
 from dm_tables.units import MIB, Bytes, Sectors, bytes_to_sectors
 from tests.soft.mirrored import mirrored
@@ -107,6 +109,27 @@ def test_live_layers_that_have_all_of_the_pool_are_not_there_for_ever(
         made.freeze()
         assert made.roster.conductor(GROUP).group.newest_number() >= before
         assert not volume.stalled
+        assert made.copy("m") is None
+        made.check()
+
+
+@pytest.mark.parametrize("error", [Interrupted("the daemon ends"), FrazilError("a disk failed")])
+def test_a_head_that_gives_way_is_let_go_whatever_comes(error: FrazilError) -> None:
+    with mirrored() as made:
+        while made.merge("a"):
+            pass
+        source, volume = made.source, made.source.volume("a")
+        volume.context.pool.open(volume.layers[-1].object_name).grow(Bytes(8 * MIB))
+        source.pool.limit = source.pool.used()
+        made.freeze()
+        failing = mock.patch.object(Volume, "copy_into_spans", side_effect=error)
+        with failing as copied:
+            source.host.room._give_way()
+        assert copied.called
+        assert not volume.stalled
+        made.write("a", 0, b"1" * CHUNK)
+        source.pool.limit = None
+        made.freeze()
         assert made.copy("m") is None
         made.check()
 
