@@ -19,6 +19,7 @@ from functools import partial
 import msgspec
 
 from control.brake import Brake
+from control.chunk_size import DEFAULT_CHUNK
 from control.context import Context
 from control.folding import fold, move_on
 from control.limiter import Interrupted, RateLimiter
@@ -181,7 +182,7 @@ class RoomKeeper(threading.Thread):
         """
         journal = self._context.journal
         groups = {mirror.group_name for mirror in journal.mirrors()}
-        least = {one.name: min(reserve, one.least_room()) for one in self._volumes()}
+        least = {one.name: min(reserve, one.least_room(DEFAULT_CHUNK)) for one in self._volumes()}
         totals = [sum(least.get(name, 0) for name in journal.members(group)) for group in groups]
         return Bytes(max(totals, default=0))
 

@@ -213,10 +213,14 @@ class Volume(Stacked):
         created = pool.create(layer.object_name, size)
         blank(created.path, layer.chunk)
 
-    def least_room(self) -> Bytes:
-        """What the next layer's auxiliary volume can do with."""
+    def least_room(self, chunk: Bytes = Bytes(0)) -> Bytes:
+        """What the next layer's auxiliary volume can do with.
+
+        :param chunk: its chunk size; 0: as it is going to be, which takes a look at the history.
+        """
+        chunk = chunk or self.next_chunk().chunk
         policy, granularity = self.context.config.pool, self.context.pool.granularity
-        return least_size(self.size, self.next_chunk().chunk, policy, granularity=granularity)
+        return least_size(self.size, chunk, policy, granularity=granularity)
 
     def push(self, prepared: LayerRecord) -> Device:
         """Make the device of a prepared layer."""
