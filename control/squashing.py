@@ -19,6 +19,7 @@ from control.records import LayerRecord, LayerState, TraceRecord, TraceState
 from control.store.layout import room_for
 from control.store.squash import Overlay
 from control.volume import Volume, in_stack
+from dm_tables.errors import FrazilError
 from dm_tables.units import Bytes
 
 ENOUGH = 6
@@ -63,7 +64,13 @@ def squash(
             both = Overlay(below, above)
             made = dataclasses.replace(upper, object_name=name, chunk=both.chunk)
             room = room_for(both.count(), both.chunk) * both.chunk
-            both.write(pool.create(name, Bytes(room)).path, limiter=limiter)
+            # Who is interrupted may never squash these two again.
+            volume.context.journal.set_note(volume.squashing_note, name)
+            try:
+                both.write(pool.create(name, Bytes(room)).path, limiter=limiter)
+            except FrazilError:
+                volume.drop_unfinished()
+                raise
         with volume.tables:
             base = volume.below(lower.sequence)
             device = volume.stack.layer(upper.sequence)
@@ -79,6 +86,7 @@ def _write_down(volume: Volume, lower: LayerRecord, upper: LayerRecord, made: La
     trace = _trace_of_both(volume, lower, upper)
     with journal.transaction():
         journal.set_note(volume.squashed_note, json.dumps([lower.object_name, upper.object_name]))
+        journal.set_note(volume.squashing_note, "")
         journal.remove_layer(volume.name, lower.sequence)
         journal.save_layer(made)
         journal.save_trace(trace)

@@ -65,6 +65,7 @@ class Volume(Stacked):
             if booting and wanted:
                 self.stack.head.announce()
             self.drop_squashed()
+            self.drop_unfinished()
             self.watch_live()
             if self.record.state is VolumeState.CREATING:
                 self.context.journal.set_volume_state(self.name, VolumeState.ACTIVE)
@@ -366,6 +367,19 @@ class Volume(Stacked):
             for name in json.loads(note):
                 pool.remove(name)
             journal.set_note(self.squashed_note, "")
+
+    @property
+    def squashing_note(self) -> str:
+        """Where the journal notes which object is being made of two."""
+        return f"squashing {self.uuid}"
+
+    def drop_unfinished(self) -> None:
+        """Delete what a squash that broke off had made."""
+        journal, pool = self.context.journal, self.context.pool
+        name = journal.note(self.squashing_note)
+        if name:
+            pool.remove(name)
+            journal.set_note(self.squashing_note, "")
 
     def remember(self, layer: LayerRecord) -> None:
         """Write down, for each mirror that lacks it, what a layer that is being merged changed.
