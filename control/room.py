@@ -184,7 +184,11 @@ class RoomKeeper(threading.Thread):
         groups = {mirror.group_name for mirror in journal.mirrors()}
         least = {one.name: min(reserve, one.least_room(DEFAULT_CHUNK)) for one in self._volumes()}
         totals = [sum(least.get(name, 0) for name in journal.members(group)) for group in groups]
-        return Bytes(max(totals, default=0))
+        if max(totals, default=0) <= reserve:
+            return reserve
+        # Live ones take as much: for a group that can never be frozen nobody goes without.
+        most = self._context.pool.size() // 2
+        return Bytes(max((total for total in totals if total <= most), default=0))
 
     def _grow(self, volume: Volume, live: LayerRecord, to: Bytes) -> None:
         # No lock: a freeze may be under way, and growing what it freezes does no harm.

@@ -169,7 +169,9 @@ def test_no_member_of_a_group_takes_what_another_one_needs() -> None:
         made.close()
 
 
-def test_growing_leaves_room_for_the_next_layers_of_a_whole_group() -> None:
+@pytest.fixture
+def three() -> Iterator[World]:
+    """Three volumes that are one group, mirrored, with a reserve of 1 MiB."""
     made = World({name: bytes(8 * MIB) for name in "abc"}, list("abc"), ["near"])
     host, pool = made.source, msgspec.structs.replace(made.source.config.pool, reserve=Bytes(MIB))
     try:
@@ -177,16 +179,29 @@ def test_growing_leaves_room_for_the_next_layers_of_a_whole_group() -> None:
         made.restart()
         made.add_mirror("on", "near")
         with mock.patch("control.pool.sizing.SMALLEST_START", MIB):
-            host.pool.limit = Bytes(9 * MIB)
-            made.freeze()
-            for _ in range(9):
-                for name in "abc":
-                    half_full(made, name)
-            made.freeze()
-        assert [len(host.volume(name).layers) for name in "abc"] == [2, 2, 2]
-        made.check()
+            yield made
     finally:
         made.close()
+
+
+def test_growing_leaves_room_for_the_next_layers_of_a_whole_group(three: World) -> None:
+    three.source.pool.limit = Bytes(9 * MIB)
+    three.freeze()
+    for _ in range(9):
+        for name in "abc":
+            half_full(three, name)
+    three.freeze()
+    assert [len(three.source.volume(name).layers) for name in "abc"] == [2, 2, 2]
+    three.check()
+
+
+def test_growing_leaves_no_room_for_what_can_never_be_frozen(three: World) -> None:
+    three.source.pool.limit = Bytes(3 * MIB)
+    three.freeze()
+    volume = three.source.volume("a")
+    before = volume.size_of_layer(volume.layers[-1])
+    half_full(three, "a")
+    assert volume.size_of_layer(volume.layers[-1]) > before
 
 
 def half_full(world: World, name: str) -> None:
