@@ -13,6 +13,7 @@ from control.cycle import Limits, outgrown
 from control.limiter import Interrupted, RateLimiter, RateLimiterUnless
 from control.mirror import MirrorWorker
 from control.records import LayerState
+from control.resting import is_short
 from control.squashing import pair_to_squash, squash
 from control.volume import Volume
 from dm_tables.errors import FrazilError
@@ -147,9 +148,3 @@ def keeps_lowest(worker: MirrorWorker, volume: Volume) -> bool:
     lowest = min((layer.sequence for layer in volume.layers), default=0)
     standing = worker.context.journal.standing(worker.mirror, volume.name)
     return standing.committed_layer < lowest
-
-
-def is_short(context: Context, volumes: Sequence[Volume]) -> bool:
-    """Whether a freeze of one of the volumes found no room, and there is not enough of it yet."""
-    wanted = max((volume.wanted_room for volume in volumes), default=0)
-    return bool(wanted) and context.pool.free() < wanted

@@ -22,6 +22,19 @@ class Resting:
     cost: int
 
 
+def is_short(context: Context, volumes: Sequence[Volume]) -> bool:
+    """Whether a freeze of one of the volumes found no room, and there is not enough of it yet."""
+    wanted = _wanted(context, volumes)
+    return bool(wanted) and context.pool.free() < wanted
+
+
+def _wanted(context: Context, volumes: Sequence[Volume]) -> int:
+    """What the freezes that found no room lack most; nothing is done for one that never can."""
+    found = [volume.wanted_room for volume in volumes if volume.wanted_room]
+    size = context.pool.size() if found else 0
+    return max((wanted for wanted in found if wanted <= size), default=0)
+
+
 def resting(context: Context, volumes: Sequence[Volume]) -> list[Volume]:
     """The volumes whose live layers may be folded so that a freeze has its room, best first.
 
@@ -31,8 +44,7 @@ def resting(context: Context, volumes: Sequence[Volume]) -> list[Volume]:
     mirrors = {mirror.name for mirror in context.journal.mirrors()}
     if any(volume.next_merge(spare=mirrors) is not None for volume in volumes):
         return []
-    wanted = max(volume.wanted_room for volume in volumes)
-    lacking = wanted - _left(context)
+    lacking = _wanted(context, volumes) - _left(context)
     found = [one for volume in volumes if (one := _found(context, volume)) is not None]
     if sum(one.gain for one in found) < lacking:
         return []

@@ -23,12 +23,11 @@ from control.chunk_size import DEFAULT_CHUNK
 from control.context import Context
 from control.folding import fold, move_on
 from control.limiter import Interrupted, RateLimiter
-from control.merger import is_short
 from control.mirror import MirrorWorker
 from control.pool.errors import PoolFull
 from control.pool.sizing import Action, Fill, RoomPlan, next_size, plan_room
 from control.records import LayerRecord, LayerState
-from control.resting import resting
+from control.resting import is_short, resting
 from control.units_text import human_size
 from control.volume import Volume
 from dm_tables.errors import FrazilError, Unavailable

@@ -204,6 +204,19 @@ def test_growing_leaves_no_room_for_what_can_never_be_frozen(three: World) -> No
     assert volume.size_of_layer(volume.layers[-1]) > before
 
 
+def test_nothing_is_given_up_for_what_can_never_be_frozen(three: World) -> None:
+    three.source.pool.limit = Bytes(9 * MIB)
+    three.freeze()
+    three.freeze()
+    volumes = three.source.host.volumes()
+    assert all(len(volume.layers) == 2 for volume in volumes), "the soft kernel's are small"
+    three.source.pool.limit = Bytes(2 * MIB)
+    three.freeze()
+    assert any(volume.wanted_room for volume in volumes)
+    three.merge("a")
+    assert len(three.source.volume("a").layers) == 2
+
+
 def half_full(world: World, name: str) -> None:
     """What a look at the live layer of a volume comes to that has 60 in 100 of its room used."""
     volume = world.source.volume(name)
