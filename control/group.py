@@ -152,11 +152,10 @@ class Group:
             number, generation_uuid = self.next_number, str(uuid.uuid4())
             prepared: list[tuple[Volume, LayerRecord]] = []
             try:
-                left = [volume.least_room() for volume in self.volumes]
-                for volume in self.volumes:
+                later = [volume.least_room() for volume in self.volumes[1:]]
+                for place, volume in enumerate(self.volumes):
                     # What one might take beyond its need is room that another one lacks.
-                    left.pop(0)
-                    made = self._prepare(volume, number, generation_uuid, sum(left))
+                    made = self._prepare(volume, number, generation_uuid, sum(later[place:]))
                     prepared.append((volume, made))
                 for volume in self.volumes:
                     volume.wanted_room = Bytes(0)
