@@ -1,7 +1,8 @@
 """The brake: writers wait before an auxiliary volume overflows, because an overflow is an error.
 
 The kernel tells nobody that a COW device fills, so the ones that could overflow are looked at
-fifty times a second, by ioctl. One with room for the whole volume needs no look.
+fifty times a second, by ioctl. One with room for the whole volume needs no look, and without any
+other the brake sleeps until there is one.
 
 A head that is being frozen is left alone: the kernel takes a suspend of a suspended device for
 done (``do_suspend`` of dm-ioctl.c), so of two who suspend it each would resume it under the other.
@@ -22,6 +23,8 @@ from dm_tables.status import Usage, parse_snapshot
 log = logging.getLogger("frazil.brake")
 
 LOOK_SECONDS = 0.02
+SLEEP_SECONDS = 0.25
+"""So long, at most, where nothing could overflow: a volume may be known later than its layer."""
 BRAKE_AT = 0.85
 """A live layer this full makes its writers wait until it has more room."""
 
@@ -30,15 +33,21 @@ class Brake(threading.Thread):
     """Suspends a head whose live layer is nearly full, and tells the one who makes room.
 
     :param volumes: gives the volumes there are now.
+    :param watching: set by whoever makes one of them ``watched``.
     :param wake: called after a head was suspended.
     """
 
     def __init__(
-        self, events: Events, volumes: Callable[[], Sequence[Volume]], wake: Callable[[], None]
+        self,
+        events: Events,
+        volumes: Callable[[], Sequence[Volume]],
+        watching: threading.Event,
+        wake: Callable[[], None],
     ) -> None:
         super().__init__(name="brake", daemon=True)
         self._events = events
         self._volumes = volumes
+        self._watching = watching
         self._wake = wake
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -48,16 +57,29 @@ class Brake(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
+        self._watching.set()
 
     def run(self) -> None:
         """Look, and look again; what fails is told once, and tried again."""
-        while not self._stopped.wait(LOOK_SECONDS):
-            for volume in self._volumes():
-                try:
-                    if volume.watched and not volume.stalled:
+        while not self._stopped.is_set():
+            self._watching.clear()
+            if self._look_at_all():
+                self._stopped.wait(LOOK_SECONDS)
+            else:
+                self._watching.wait(SLEEP_SECONDS)
+
+    def _look_at_all(self) -> bool:
+        """:return: whether there is a volume to look at."""
+        any_watched = False
+        for volume in self._volumes():
+            try:
+                if volume.watched:
+                    any_watched = True
+                    if not volume.stalled:
                         self._look(volume)
-                except Exception as error:
-                    self._failed(volume, error)
+            except Exception as error:
+                self._failed(volume, error)
+        return any_watched
 
     def _failed(self, volume: Volume, error: Exception) -> None:
         text = f"writers may not be held back before there is no room: {error}"

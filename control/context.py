@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from control.authority.authority import NO_AUTHORITY, Authority
 from control.config import Config
@@ -34,3 +35,5 @@ class Context:
     history: History
     rates: Rates
     authority: Authority = NO_AUTHORITY
+    watching: threading.Event = field(default_factory=threading.Event)
+    """Set when there is one more live layer that could overflow: the brake looks at once."""

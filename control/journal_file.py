@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from control.journal_schema import SCHEMA_VERSION, STEPS
+from control.known_rows import KnownRows, Rows
 from dm_tables.errors import Corrupt, Precondition
 
 
@@ -33,6 +34,7 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._known = KnownRows()
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.row_factory = sqlite3.Row
@@ -78,6 +80,7 @@ class JournalFile:
             if self._db.in_transaction:
                 yield
                 return
+            self._known.forget()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -86,9 +89,9 @@ class JournalFile:
                 raise
             self._db.execute("COMMIT")
 
-    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+    def _rows(self, sql: str, *values: object) -> Rows:
         with self._lock:
-            return self._db.execute(sql, values).fetchall()
+            return self._known.ask(self._db, sql, values)
 
     def _write(self, sql: str, *values: object) -> None:
         with self.transaction():

@@ -65,7 +65,7 @@ class RoomKeeper(threading.Thread):
         self._looked = 0.0
         self._wanted = threading.Event()
         self._stopped = threading.Event()
-        self._brake = Brake(context.events, volumes, self._wanted.set)
+        self._brake = Brake(context.events, volumes, context.watching, self._wanted.set)
 
     def start(self) -> None:
         """Start looking, and the brake with it."""

@@ -32,8 +32,7 @@ class Stacked:
     """A volume in use on this host.
 
     ``tables`` is held while device tables change, so that a merge's swap never falls into a
-    freeze. Copying needs no lock: what is copied is frozen. ``watched`` names the live layer's
-    device where its auxiliary volume could overflow; ``stalled``: the head's writers wait.
+    freeze. Copying needs no lock: what is copied is frozen. ``stalled``: the head's writers wait.
     ``wanted_room``: what a freeze did not find, with nothing to merge that would give it.
 
     ``window`` is held by whoever suspends or resumes the head with others about: a freeze, from
@@ -53,7 +52,7 @@ class Stacked:
         self.problem = ""
         self.window = threading.Lock()
         self.stalled = False
-        self.watched = ""
+        self._watched = ""
         self.wanted_room = Bytes(0)
         self.merged_chunks = (0, 0)
         self.merging = threading.Lock()
@@ -200,6 +199,17 @@ class Stacked:
         return True
 
     # How full.
+
+    @property
+    def watched(self) -> str:
+        """The live layer's device, where its auxiliary volume could overflow; else empty."""
+        return self._watched
+
+    @watched.setter
+    def watched(self, device: str) -> None:
+        self._watched = device
+        if device:
+            self.context.watching.set()
 
     def watch_live(self) -> None:
         """Look anew whether the live auxiliary volume has room for everything."""

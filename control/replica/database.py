@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from control.known_rows import KnownRows, Rows
 from control.wire.errors import ReplicaDamaged, ReplicaFull
 from dm_tables.errors import FrazilError, Precondition
 
@@ -96,6 +97,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._known = KnownRows()
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.row_factory = sqlite3.Row
@@ -136,6 +138,7 @@ class Database:
             if self._db.in_transaction:
                 yield
                 return
+            self._known.forget()
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
@@ -148,11 +151,11 @@ class Database:
             except sqlite3.Error as error:
                 raise self._typed(error) from error
 
-    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: object) -> Rows:
         """What a query gives. :raises ReplicaDamaged: it cannot be read."""
         with self._lock:
             try:
-                return self._db.execute(sql, values).fetchall()
+                return self._known.ask(self._db, sql, values)
             except sqlite3.Error as error:
                 raise self._typed(error) from error
 

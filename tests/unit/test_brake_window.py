@@ -290,7 +290,7 @@ def test_a_refusal_does_not_end_the_brake_and_is_told_once(number: int, told: in
     events, kernel = mock.Mock(), Refusing(number)
     volume = mock.Mock(watched="layer", stalled=False, window=threading.Lock())
     volume.name = "a"
-    brake = Brake(events, lambda: [volume], lambda: None)
+    brake = Brake(events, lambda: [volume], threading.Event(), lambda: None)
     brake._dm = kernel  # type: ignore[assignment]
     died: list[object] = []
 
@@ -315,11 +315,38 @@ def test_the_brake_looks_at_a_layer_behind_which_the_volume_grew() -> None:
     grown = mock.Mock(kind="linear", text="")
     lines = (*kernel.status("layer"), grown)
     volume = mock.Mock(watched="layer", stalled=False, window=threading.Lock())
-    brake = Brake(mock.Mock(), list, lambda: None)
+    brake = Brake(mock.Mock(), list, threading.Event(), lambda: None)
     brake._dm = kernel  # type: ignore[assignment]
     with mock.patch.object(kernel, "status", lambda name: lines), pytest.raises(OSError):
         brake._look(volume)
     assert kernel.asked == 1
+
+
+def test_the_brake_sleeps_until_a_layer_could_overflow(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control.brake.SLEEP_SECONDS", 600.0)
+    volume, rounds, looked = world.source.volume("a"), threading.Semaphore(0), threading.Event()
+    volume.watched = ""
+
+    def volumes() -> list[Volume]:
+        rounds.release()
+        return [volume]
+
+    brake = Brake(mock.Mock(), volumes, volume.context.watching, lambda: None)
+    with mock.patch.object(Brake, "_look", lambda *_: looked.set()):
+        thread = threading.Thread(target=brake.run, daemon=True)
+        thread.start()
+        # What was set before it began costs at most a second round.
+        assert rounds.acquire(timeout=20)
+        rounds.acquire(timeout=0.5)
+        assert not rounds.acquire(timeout=0.5), "nothing to look at, and it looks"
+        assert not looked.is_set()
+        volume.watched = live_device(volume)
+        assert looked.wait(20)
+        brake.stop()
+        thread.join(20)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("dead", ["brake", "room", "merger", ""])
