@@ -11,7 +11,7 @@ LAB := vagrant/setup.sh --lab
 PYTEST := python -m pytest
 # Two guests' worth of tests at a time: they wait for each other's disks and timers, not for cores.
 # In the order of their names: the longest is not the last.
-GUESTS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+GUESTS := --verbose --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 # The folders given, unless ARGS names tests itself.
 tests_in = $(if $(filter tests/%,$(ARGS)),,$(1)) $(ARGS)

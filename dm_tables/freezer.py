@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -70,6 +71,31 @@ class FreezeFailed(Unavailable):
         self.heads = heads
 
 
+class Forked:
+    """A process that another one forked off: whether it has ended, without being its parent.
+
+    :raises ProcessLookupError: there is none.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def wait(self, seconds: float) -> bool:
+        """:return: whether it has ended within that time."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def poll(self) -> int | None:
+        """None while it runs, as of ``subprocess.Popen``; how it ended nobody here knows."""
+        return 0 if self.wait(0) else None
+
+    def close(self) -> None:
+        """Forget it."""
+        os.close(self._fd)
+
+
 class Freezer:
     """Freezes groups of heads, one at a time; starts its processes when it has none.
 
@@ -90,13 +116,14 @@ class Freezer:
         self._open_dm = dm
         self._mutex = threading.Lock()
         self._channel: socket.socket | None = None
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._freezing: subprocess.Popen[bytes] | None = None
+        self._guard: Forked | None = None
         self.locked_in_memory = False
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The freezer's and the guard's process ids, while they run."""
-        return tuple(process.pid for process in self._processes)
+        """The guard's and the freezer's process ids, while they run."""
+        return tuple(one.pid for one in (self._guard, self._freezing) if one is not None)
 
     def start(self) -> None:
         """Start the processes unless they run; waits for those of a former daemon to go.
@@ -141,33 +168,32 @@ class Freezer:
             self._leave(AFTER_DEADLINE)
 
     def _start(self) -> None:
-        if self._channel is not None and all(p.poll() is None for p in self._processes):
+        if self._runs():
             return
         self._leave(AFTER_DEADLINE)
         token = Token.create()
         daemon, freezer = messages.pair()
-        above, below = messages.pair()
         lock = self._locked()
         try:
-            control = str(self._control)
-            self._spawn("guard", [control], [below.fileno(), token.fd], lock)
-            fds = [freezer.fileno(), above.fileno(), token.fd]
-            self._spawn("freezing", [control], fds, lock)
+            self._freezing = self._spawn([freezer.fileno(), token.fd], lock)
         finally:
-            for end in (freezer, above, below):
-                end.close()
+            freezer.close()
             os.close(token.fd)
             if lock is not None:
                 os.close(lock)
         self._channel = daemon
         self._greet(daemon)
 
-    def _spawn(self, module: str, words: list[str], fds: list[int], lock: int | None) -> None:
+    def _runs(self) -> bool:
+        both = (self._freezing, self._guard)
+        return all(one is not None and one.poll() is None for one in both)
+
+    def _spawn(self, fds: list[int], lock: int | None) -> subprocess.Popen[bytes]:
         # Without site packages, and from this very package whatever the daemon's path is.
-        argv = [sys.executable, "-S", "-P", "-m", f"dm_tables.{module}", *words, *map(str, fds)]
+        argv = [sys.executable, "-S", "-P", "-m", "dm_tables.freezing", str(self._control)]
         package = str(Path(__file__).resolve().parent.parent)
-        process = subprocess.Popen(
-            argv,
+        return subprocess.Popen(
+            [*argv, *map(str, fds)],
             pass_fds=fds if lock is None else [*fds, lock],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -175,12 +201,13 @@ class Freezer:
             env={**os.environ, "PYTHONPATH": package, "PYTHONDONTWRITEBYTECODE": "1"},
             start_new_session=True,
         )
-        self._processes.append(process)
 
     def _greet(self, daemon: socket.socket) -> None:
         try:
             ready = messages.receive(daemon, START_LIMIT)
-        except TimeoutError:
+            if ready is not None and ready["ready"]:
+                self._guard = Forked(ready["guard"])
+        except (TimeoutError, ProcessLookupError):
             ready = None
         if ready is None or not ready["ready"]:
             self._leave(1.0)
@@ -266,8 +293,8 @@ class Freezer:
 
     def _give_up(self, plan: FreezePlan) -> None:
         """End a freezer that died or hangs; the guard frees the heads, and is waited for."""
-        for process in self._processes[1:]:
-            process.kill()
+        if self._freezing is not None:
+            self._freezing.kill()
         self._leave(plan.deadline_seconds + AFTER_DEADLINE)
 
     def _leave(self, patience: float) -> None:
@@ -275,10 +302,14 @@ class Freezer:
             self._channel.close()
             self._channel = None
         end = time.monotonic() + patience
-        for process in self._processes:
+        if self._freezing is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, end - time.monotonic()))
-        self._processes.clear()
+                self._freezing.wait(max(0.0, end - time.monotonic()))
+            self._freezing = None
+        if self._guard is not None:
+            self._guard.wait(max(0.0, end - time.monotonic()))
+            self._guard.close()
+            self._guard = None
 
     def _failure(
         self, plan: FreezePlan, step: Step, head: int, errno: int, why: str

@@ -1,7 +1,8 @@
 """The freezer's process: small, locked in memory, with everything opened before it is needed.
 
 It outlives the daemon inside a window: it finishes, and goes when nobody is left to ask it.
-``python -m dm_tables.freezing`` is started by :mod:`dm_tables.freezer`, with the guard.
+``python -m dm_tables.freezing`` is started by :mod:`dm_tables.freezer`. It forks the guard off:
+what both need is loaded once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import socket
 import sys
 import time
@@ -16,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dm_tables import messages
+from dm_tables import guard, messages
 from dm_tables.hardening import harden, urgent
 from dm_tables.ioctl import Control, DeviceMapper
 from dm_tables.messages import Message
@@ -155,23 +157,69 @@ def _failed(failure: Failure) -> Message:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``python -m dm_tables.freezing CONTROL DAEMON-FD GUARD-FD TOKEN-FD``."""
-    control, daemon_fd, guard_fd, token_fd = arguments
+    """``python -m dm_tables.freezing CONTROL DAEMON-FD TOKEN-FD``."""
+    control, daemon_fd, token_fd = arguments
     daemon = socket.socket(fileno=int(daemon_fd))
-    guard = socket.socket(fileno=int(guard_fd))
-    locked = harden()
-    ready = messages.receive(guard, GUARD_START)
-    if ready is None or not ready["ready"]:
-        messages.send(daemon, ready or {"ready": False, "errno": 0})
-        return 1
     try:
-        dm = Control(Path(control))
+        token = Token(int(token_fd))
+        with _guarded(Path(control), daemon, token) as (channel, pid):
+            return serve(Path(control), daemon, channel, token, pid)
     except OSError as error:
         messages.send(daemon, {"ready": False, "errno": error.errno})
         return 1
-    messages.send(daemon, {"ready": True, "locked": locked and ready["locked"]})
-    Freezing(daemon, guard, dm, Token(int(token_fd))).serve()
+
+
+def serve(
+    control: Path, daemon: socket.socket, channel: socket.socket, token: Token, pid: int
+) -> int:
+    """Be ready once the guard is: its process is ``pid``, ``channel`` leads to it.
+
+    :return: the exit code.
+
+    :raises OSError: there is no device-mapper.
+    """
+    locked = harden()
+    ready = messages.receive(channel, GUARD_START)
+    if ready is None or not ready["ready"]:
+        messages.send(daemon, ready or {"ready": False, "errno": 0})
+        return 1
+    dm = Control(control)
+    messages.send(daemon, {"ready": True, "locked": locked and ready["locked"], "guard": pid})
+    Freezing(daemon, channel, dm, token).serve()
     return 0
+
+
+@contextmanager
+def _guarded(
+    control: Path, daemon: socket.socket, token: Token
+) -> Iterator[tuple[socket.socket, int]]:
+    """Fork the guard off. It goes when it is left alone, and is waited for.
+
+    :raises OSError: there is no room for another process.
+    """
+    above, below = messages.pair()
+    # Nobody here asks how it ended; the daemon has a descriptor of it.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            # Held open here, they would never tell of the other's end.
+            daemon.close()
+            above.close()
+            os.setsid()
+            code = guard.run(control, below, token)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+    below.close()
+    try:
+        yield above, pid
+    finally:
+        above.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ the freezer dies while it is armed, every head that is still suspended runs agai
 table, the new one cleared first, unless the token says that all was flushed (see
 :mod:`dm_tables.window`). A swap that no flush went before never happens.
 
-``python -m dm_tables.guard`` is started with the freezer, by :mod:`dm_tables.freezer`.
+The freezer's process forks it off when it starts: see :mod:`dm_tables.freezing`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -173,20 +172,14 @@ def leftovers(
     return tuple(found)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """``python -m dm_tables.guard CONTROL CHANNEL-FD TOKEN-FD``."""
-    control, channel_fd, token_fd = arguments
-    channel = socket.socket(fileno=int(channel_fd))
+def run(control: Path, channel: socket.socket, token: Token) -> int:
+    """Serve the freezer at the other end of ``channel``. :return: the exit code."""
     locked = harden()
     try:
-        dm = Control(Path(control))
+        dm = Control(control)
     except OSError as error:
         messages.send(channel, {"ready": False, "errno": error.errno})
         return 1
     messages.send(channel, {"ready": True, "locked": locked})
-    Guard(channel, dm, Token(int(token_fd))).serve()
+    Guard(channel, dm, token).serve()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

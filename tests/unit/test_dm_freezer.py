@@ -16,7 +16,7 @@ import pytest
 
 from dm_tables import freezer, freezing, messages, syncing
 from dm_tables.errors import Kind, Unavailable
-from dm_tables.freezer import FreezeFailed, Freezer, FreezerUnavailable, HeadState, On
+from dm_tables.freezer import Forked, FreezeFailed, Freezer, FreezerUnavailable, HeadState, On
 from dm_tables.freezing import Freezing
 from dm_tables.guard import Guard
 from dm_tables.ioctl import State
@@ -358,9 +358,21 @@ def test_a_guard_may_take_its_time_to_come_up(
     above, below = messages.pair()
     late = threading.Timer(0.3, messages.send, (below, {"ready": False, "errno": errno.ENODEV}))
     late.start()
-    descriptors = [str(one.detach()) for one in (freezer_end, above)]
-    freezing.main([str(tmp_path / "control"), *descriptors, "-1"])
+    assert freezing.serve(tmp_path / "control", freezer_end, above, Token(-1), 1) == 1
     assert messages.receive(daemon, 20) == {"ready": False, "errno": errno.ENODEV}
     late.join()
-    daemon.close()
-    below.close()
+    for end in (daemon, freezer_end, above, below):
+        end.close()
+
+
+def test_a_forked_process_is_seen_to_end() -> None:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        seen = Forked(process.pid)
+        assert seen.poll() is None
+        assert not seen.wait(0.05)
+        process.kill()
+        assert seen.wait(20)
+        assert seen.poll() is not None
+        seen.close()
+    with pytest.raises(ProcessLookupError):
+        Forked(process.pid)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -167,20 +168,32 @@ class FrazilHost:
         ask: Callable[[], Any],
         *,
         timeout: float = 400.0,
-        pause: float = 0.3,
+        pause: float | None = None,
     ) -> Any:
         """Ask again and again until the answer is true; that answer.
+
+        :param pause: seconds between two questions; without it they get rarer, for a command
+            takes the guest's processor from what is waited for.
 
         :raises FrazilFailed: it is not so within ``timeout`` seconds; names ``what``.
         """
         deadline = time.monotonic() + timeout
+        pauses = rarer() if pause is None else itertools.repeat(pause)
         while not (answer := ask()):
             if time.monotonic() > deadline:
                 raise FrazilFailed(
                     f"{self.name}: not within {timeout:g} s: {what}\n--- frazild\n{self.log_tail()}"
                 )
-            time.sleep(pause)
+            time.sleep(next(pauses))
         return answer
+
+
+def rarer() -> Iterator[float]:
+    """Pauses of 0.2 to 1.5 seconds."""
+    pause = 0.2
+    while True:
+        yield pause
+        pause = min(1.5, 1.3 * pause)
 
 
 def start_all(hosts: Sequence[FrazilHost]) -> None:
