@@ -23,7 +23,7 @@ VOLUMES = 8
 PAUSE_S = 0.05
 """Between two stamps: a guest's one processor has the daemon to run as well."""
 
-FREEZES = int(os.environ.get("FRAZIL_FREEZES", "10"))
+FREEZES = int(os.environ.get("FRAZIL_FREEZES", "6"))
 BROKEN_FREEZES = 3
 LIMIT = 1800.0 + 60.0 * FREEZES
 
