@@ -24,7 +24,7 @@ log = logging.getLogger("frazil.brake")
 
 LOOK_SECONDS = 0.02
 SLEEP_SECONDS = 0.25
-"""So long, at most, where nothing could overflow: a volume may be known later than its layer."""
+"""So long, at most, where nothing could overflow."""
 BRAKE_AT = 0.85
 """A live layer this full makes its writers wait until it has more room."""
 

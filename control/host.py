@@ -308,6 +308,8 @@ class Host:
             volume = Volume(record, self.context)
             volume.activate()
             self._volumes[name] = volume
+            # The brake may have looked for it before it was here.
+            self.context.watching.set()
             self.roster.add_volume(name)
         self.context.tracing.start()
         self.context.events.add("info", name, "promoted", "it is a source of this host now")

@@ -13,6 +13,9 @@ Rows = Sequence[sqlite3.Row]
 MOST = 2000
 """So many answers are kept; then it starts over."""
 
+LARGE = 64 << 10
+"""An answer with more bytes in blobs is not kept."""
+
 
 class KnownRows:
     """Answers by query and values. For one thread at a time; its owner has a lock."""
@@ -30,11 +33,20 @@ class KnownRows:
         key = (sql, *values)
         rows = self._answers.get(key)
         if rows is None:
-            if len(self._answers) >= MOST:
-                self._answers.clear()
-            rows = self._answers[key] = tuple(db.execute(sql, values).fetchall())
+            rows = tuple(db.execute(sql, values).fetchall())
+            if _blobs(rows) <= LARGE:
+                self._keep(key, rows)
         return rows
+
+    def _keep(self, key: tuple[Hashable, ...], rows: Rows) -> None:
+        if len(self._answers) >= MOST:
+            self._answers.clear()
+        self._answers[key] = rows
 
     def forget(self) -> None:
         """Something is about to be written."""
         self._answers.clear()
+
+
+def _blobs(rows: Rows) -> int:
+    return sum(len(value) for row in rows for value in row if isinstance(value, bytes))

@@ -171,9 +171,9 @@ class Freezer:
         if self._runs():
             return
         self._leave(AFTER_DEADLINE)
+        lock = self._locked()
         token = Token.create()
         daemon, freezer = messages.pair()
-        lock = self._locked()
         try:
             self._freezing = self._spawn([freezer.fileno(), token.fd], lock)
         finally:

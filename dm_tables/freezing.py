@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 import socket
 import sys
 import time
@@ -160,13 +159,15 @@ def main(arguments: Sequence[str]) -> int:
     """``python -m dm_tables.freezing CONTROL DAEMON-FD TOKEN-FD``."""
     control, daemon_fd, token_fd = arguments
     daemon = socket.socket(fileno=int(daemon_fd))
-    try:
-        token = Token(int(token_fd))
-        with _guarded(Path(control), daemon, token) as (channel, pid):
-            return serve(Path(control), daemon, channel, token, pid)
-    except OSError as error:
-        messages.send(daemon, {"ready": False, "errno": error.errno})
-        return 1
+    token = Token(int(token_fd))
+    with contextlib.ExitStack() as stack:
+        try:
+            guarded = _guarded(Path(control), daemon, token)
+            channel, pid = stack.enter_context(guarded)
+        except OSError as error:
+            messages.send(daemon, {"ready": False, "errno": error.errno})
+            return 1
+        return serve(Path(control), daemon, channel, token, pid)
 
 
 def serve(
@@ -175,15 +176,17 @@ def serve(
     """Be ready once the guard is: its process is ``pid``, ``channel`` leads to it.
 
     :return: the exit code.
-
-    :raises OSError: there is no device-mapper.
     """
     locked = harden()
     ready = messages.receive(channel, GUARD_START)
     if ready is None or not ready["ready"]:
         messages.send(daemon, ready or {"ready": False, "errno": 0})
         return 1
-    dm = Control(control)
+    try:
+        dm = Control(control)
+    except OSError as error:
+        messages.send(daemon, {"ready": False, "errno": error.errno})
+        return 1
     messages.send(daemon, {"ready": True, "locked": locked and ready["locked"], "guard": pid})
     Freezing(daemon, channel, dm, token).serve()
     return 0
@@ -198,8 +201,6 @@ def _guarded(
     :raises OSError: there is no room for another process.
     """
     above, below = messages.pair()
-    # Nobody here asks how it ended; the daemon has a descriptor of it.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     pid = os.fork()
     if pid == 0:
         code = 1

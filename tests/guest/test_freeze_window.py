@@ -123,6 +123,11 @@ def test_a_guard_killed_in_the_window_does_not_stop_it(guest: Guest) -> None:
     assert (found["on"], found["suspended"], found["next"]) == (2, False, 3)
 
 
+@pytest.mark.parametrize("who", ["guard", "freezing"])
+def test_a_process_killed_between_windows_is_replaced(guest: Guest, who: str) -> None:
+    assert guest.call(f"{INSIDE}:killed_idle", who) == {"on": 1, "both are new": True}
+
+
 def test_a_daemon_killed_in_the_window_leaves_a_freeze_that_happened(guest: Guest) -> None:
     found = guest.call(f"{INSIDE}:orphaned")
     assert found["on"] == 2

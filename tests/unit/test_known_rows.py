@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from control.journal import Journal
-from control.known_rows import MOST, KnownRows
+from control.known_rows import LARGE, MOST, KnownRows
 from control.replica.database import Database
 
 BY_KEY = "SELECT value FROM t WHERE key = ?"
@@ -56,6 +56,15 @@ def test_only_so_much_is_kept(db: sqlite3.Connection, asked: list[str]) -> None:
         known.ask(db, BY_KEY, (key,))
     known.ask(db, BY_KEY, (0,))
     assert len(asked) == MOST + 2
+
+
+def test_a_large_answer_is_not_kept(db: sqlite3.Connection, asked: list[str]) -> None:
+    known = KnownRows()
+    for size, times in ((LARGE, 1), (LARGE + 1, 2)):
+        asked.clear()
+        for _ in range(2):
+            assert len(known.ask(db, "SELECT zeroblob(?)", (size,))[0][0]) == size
+        assert len(asked) == times
 
 
 def test_a_journal_tells_what_was_written_last(tmp_path: Path) -> None:

@@ -292,6 +292,18 @@ def killed(who: str) -> dict[str, Any]:
         return found
 
 
+def killed_idle(who: str) -> dict[str, Any]:
+    """SIGKILL one of the processes while nothing is frozen, and freeze."""
+    with Rig() as rig, frozen_by() as freezer:
+        volume = Volume(rig, "idle")
+        before = freezer.pids
+        guard, freezing = before
+        os.kill(guard if who == "guard" else freezing, signal.SIGKILL)
+        volume.push()
+        freezer.freeze(plan_of(volume))
+        return {"on": volume.on, "both are new": not set(before) & set(freezer.pids)}
+
+
 def unguarded() -> dict[str, Any]:
     """SIGKILL guard and freezer both: nobody is left to free the head but the next daemon."""
     with Rig() as rig, frozen_by() as freezer, on_slow_store(rig, freezer, FLUSH_MS) as volume:
