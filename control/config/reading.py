@@ -10,6 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -62,13 +63,19 @@ def read(text: str, source: Path = DEFAULT_CONFIG) -> Config:
     try:
         raw: Mapping[str, object] = tomllib.loads(text)
         _check_version(raw)
-        config = _convert(_table(raw, inspect.type_info(Config), ""))
+        config = _convert(_table(raw, shape(), ""))
         check(config)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(source, "", f"is not TOML: {error}") from None
     except BadValue as error:
         raise ConfigError(source, error.key, error.problem, error.hint) from None
     return config
+
+
+@cache
+def shape() -> inspect.Type:
+    """What a configuration is made of."""
+    return inspect.type_info(Config)
 
 
 def salvage(path: Path | None = None) -> Config:
@@ -86,11 +93,11 @@ def salvage(path: Path | None = None) -> Config:
     for name in ("state", "run", "pool"):
         try:
             alone = {name: raw[name]}
-            check(_convert(_table(alone, inspect.type_info(Config), "")))
+            check(_convert(_table(alone, shape(), "")))
             kept |= alone
         except (KeyError, BadValue):
             continue
-    return _convert(_table(kept, inspect.type_info(Config), ""))
+    return _convert(_table(kept, shape(), ""))
 
 
 def _check_version(raw: Mapping[str, object]) -> None:

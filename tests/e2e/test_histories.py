@@ -30,9 +30,9 @@ SITES_SEED = 2
 GROUPED = ("a", "b")
 """The third is there to join."""
 
-OFTEN = ["write"] * 4 + ["copy"] * 2 + ["copy_badly"] * 2 + ["freeze"]
+OFTEN = ["write"] * 3 + ["copy", "copy_badly", "copy_badly", "freeze"]
 SELDOM = ["direct", "direct", "add_or_remove_mirror", "join_or_leave", "restart", "restart_there"]
-TURNS = ["write"] * 3 + ["copy", "freeze", "fail_over", "fail_over", "switch", "restart"]
+TURNS = ["write"] * 2 + ["freeze", "fail_over", "switch", "restart"]
 
 
 def begins(chance: random.Random, names: Sequence[str]) -> dict[str, bytes]:

@@ -103,15 +103,12 @@ class FrazilHost:
         :raises FrazilFailed: it ended, or did not answer in time.
         """
         self._daemon = self.guest.spawn(program or ["frazild"], log=LOG, env=self.settings.env)
-        deadline = time.monotonic() + READY_LIMIT_S
         wait = (SOCKET, self._daemon.pid, READY_LIMIT_S)
-        self.guest.call("lab_inside.ready:listens", *wait, timeout=READY_LIMIT_S + 60)
-        while self.frazil("host", "--json", check=False).code != 0:
-            if self._daemon.poll() is not None:
-                raise FrazilFailed(f"{self.name}: frazild ended\n{self.log_tail()}")
-            if time.monotonic() > deadline:
-                raise FrazilFailed(f"{self.name}: frazild does not answer\n{self.log_tail()}")
-            time.sleep(0.1)
+        ready = "lab_inside.ready:listens"
+        if not self.guest.call(ready, *wait, timeout=READY_LIMIT_S + 60):
+            ended = self._daemon.poll() is not None
+            what = "ended" if ended else "does not answer"
+            raise FrazilFailed(f"{self.name}: frazild {what}\n{self.log_tail()}")
 
     def start_broken(self, *faults: str) -> None:
         """Start a frazild with ``faults`` put in place: see :mod:`tests.sabotage`."""

@@ -19,6 +19,7 @@ from .template import Template, console, make_disk, reach, save
 MODULES = (
     "control.cli.api",
     "control.cli.app",
+    "control.config.reading:shape",
     "control.daemon",
     "cryptography.hazmat.backends.openssl",
     "grpc._channel",

@@ -118,11 +118,17 @@ class Agent:
         port.done(number, {})
 
     def op_warm(self, port: Port, number: int, request: dict[str, Any]) -> None:
-        """Import modules of the code under test, for forked children to start with."""
+        """Import modules of the code under test, for forked children to start with.
+
+        Of ``module:function`` the function is called: it remembers what it found.
+        """
         if jobs.CODE not in sys.path:
             sys.path.insert(0, jobs.CODE)
         for name in request["modules"]:
-            importlib.import_module(name)
+            module, _, function = name.partition(":")
+            imported = importlib.import_module(module)
+            if function:
+                getattr(imported, function)()
         gc.collect()
         gc.freeze()
         port.done(number, {})
